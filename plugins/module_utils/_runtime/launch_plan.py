@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""What the launch code is told: everything about one container's processes, decided beforehand.
+
+A LaunchPlan is complete: the spawner, monitor and init read no record, no configuration and no image. It is stored by
+the monitor's side as JSON (`launch.json` in the container's directory), so a restart policy or a reboot can start the
+same container again. Paths are absolute on the host, except targets, which are inside the container's root.
+"""
+
+from __future__ import annotations
+
+from .._base.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ProcessPlan(Value):
+    """A process to run in a container (its init, an exec, a health check)."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]  # KEY=value; TERM, HOME and PATH are added by init where missing
+    working_dir: str = "/"
+    user: str = ""  # as in `USER`: name, uid, name:group, uid:gid; looked up in the container's files
+    groups: tuple[str, ...] = ()  # further groups, names or gids
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False  # close stdin when the first attached client goes
+    capabilities: tuple[str, ...] = ()  # CAP_X; bounding, and for uid 0 permitted and effective; never inheritable
+    no_new_privileges: bool = True
+    seccomp_path: str = ""  # file with the assembled BPF program; empty: unconfined
+    rlimits: tuple[tuple[str, int, int], ...] = ()  # (nofile, soft, hard); -1 is unlimited
+    rows: int = 0
+    columns: int = 0
+
+
+class MountPlan(Value):
+    """One mount in the container, applied in order."""
+
+    kind: str  # bind, tmpfs, proc, sysfs, devpts, mqueue, cgroup
+    target: str
+    source: str = ""
+    read_only: bool = False
+    flags: tuple[str, ...] = ()  # nosuid, nodev, noexec, rbind ...
+    data: str = ""  # file system options, as in mount(8) -o: mode=1777,size=65536k
+    propagation: str = "rprivate"
+
+
+class DevicePlan(Value):
+    """A device node made in /dev (or bound there where mknod is not possible) and allowed by the devices cgroup."""
+
+    path: str
+    kind: str  # c or b
+    major: int
+    minor: int
+    access: str = "rwm"
+    mode: int = 0o666
+
+
+class PortPlan(Value):
+    """A published port, all fields decided."""
+
+    host_address: str
+    host_port: int
+    container_port: int
+    protocol: str
+
+
+class NetworkPlan(Value):
+    """How the container's own network namespace is connected to a bridge that exists."""
+
+    bridge: str
+    link: str  # name of the host's end of the veth pair
+    address: str  # 10.88.0.5/16
+    gateway: str
+    mac: str = ""
+    interface: str = "eth0"
+    mtu: int = 1500
+    nft_table: str = "hull"
+    ports: tuple[PortPlan, ...] = ()
+
+
+class RestartPlan(Value):
+    """Restart policy; `retries` counts for on-failure, 0 is without end."""
+
+    policy: str = "no"
+    retries: int = 0
+
+
+class HealthPlan(Value):
+    """Health check, with the command already in exec form."""
+
+    args: tuple[str, ...]
+    interval_ns: int
+    timeout_ns: int
+    start_period_ns: int
+    start_interval_ns: int
+    retries: int
+
+
+class LogPlan(Value):
+    """Where output goes: JSON lines of Docker's json-file shape, rotated by size. An empty path keeps nothing."""
+
+    path: str
+    max_size_bytes: int
+    max_files: int
+
+
+class LaunchPlan(Value):
+    """A container ready to be started."""
+
+    container_id: str
+    name: str
+    instance: str  # Paths.instance
+    root_directory: str  # Paths.container(id): upper, work, etc, log, exit.json
+    run_directory: str  # Paths.container_run(id): state.json, monitor.sock
+    layers: tuple[str, ...]  # lower directories, topmost first
+    process: ProcessPlan
+    hostname: str
+    domainname: str = ""
+    read_only: bool = False
+    mounts: tuple[MountPlan, ...] = ()
+    devices: tuple[DevicePlan, ...] = ()
+    masked_paths: tuple[str, ...] = ()
+    read_only_paths: tuple[str, ...] = ()
+    sysctls: dict[str, str] = {}
+    namespaces: tuple[str, ...] = ("mount", "pid", "net", "ipc", "uts", "cgroup")  # those that are new
+    userns: tuple[int, int] | None = None  # (first host id, how many)
+    cgroup: str = ""  # below a hierarchy's root: hull/<id>
+    limits: dict[str, Any] = {}  # fields of _base.spec.Limits
+    privileged: bool = False
+    network: NetworkPlan | None = None
+    init: bool = False  # our own PID 1 that reaps and forwards signals
+    stop_signal: int = 15
+    stop_timeout_s: int = 10
+    restart: RestartPlan = RestartPlan()
+    health: HealthPlan | None = None
+    log: LogPlan | None = None
+    auto_remove: bool = False

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes the checkout importable as the collection `hull.engine`, wherever it lies."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+COLLECTIONS = os.path.join(ROOT, ".collections")
+_link = os.path.join(COLLECTIONS, "ansible_collections", "hull", "engine")
+
+os.makedirs(os.path.dirname(_link), exist_ok=True)
+if not os.path.islink(_link):
+    os.symlink(ROOT, _link)
+sys.path.insert(0, COLLECTIONS)
+sys.path.insert(0, ROOT)
