@@ -50,7 +50,8 @@ def _unsupported(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} can't be written as JSON")
 
 
-_scan = make_scanner(_ScannerContext())
+_context: Any = _ScannerContext()
+_scan = make_scanner(_context)
 _encode = make_encoder(None, _unsupported, encode_basestring_ascii, None, ":", ",", False, False, False)
 _encode_sorted = make_encoder(None, _unsupported, encode_basestring_ascii, None, ":", ",", True, False, False)
 

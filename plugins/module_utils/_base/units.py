@@ -40,7 +40,9 @@ def parse_size(value: str | int, *, option: str) -> int:
     unit = unit.strip().lower()
     stem = unit[:-2] if unit.endswith("ib") else unit[:-1] if unit.endswith("b") else unit
     if not _is_number(number) or stem not in _SIZE_POWERS or (unit == "ib"):
-        raise Invalid(f"{text!r} is not a size", option=option, hint="write bytes, or a number with K, M, G, T or P: 64M")
+        raise Invalid(
+            f"{text!r} is not a size", option=option, hint="write bytes, or a number with K, M, G, T or P: 64M"
+        )
     factor = 1024 ** _SIZE_POWERS[stem]
     whole, _, fraction = number.partition(".")
     size = int(whole or "0") * factor

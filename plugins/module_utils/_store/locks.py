@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Locks between processes: flock on a file per object, freed by the kernel with its holder.
+
+Order, for who takes more than one: container, image, network, volume, layer; within a kind by name. No lock is held
+while waiting for a container to stop by itself for longer than its stop timeout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from .._base.errors import Timeout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .._base.paths import Paths
+
+KINDS = ("container", "image", "network", "volume", "layer", "spawner")
+_FIRST_PAUSE_S = 0.002
+_LONGEST_PAUSE_S = 0.1
+
+
+class Lock:
+    """An exclusive lock as a context manager. Not reentrant; the file stays, since removing it would race."""
+
+    def __init__(self, path: str, what: str, timeout_s: float) -> None:
+        self._path = path
+        self._what = what
+        self._timeout_s = timeout_s
+        self._fd = -1
+
+    def __enter__(self) -> Lock:
+        self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._acquire()
+        except BaseException:
+            os.close(self._fd)
+            raise
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        return self
+
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + self._timeout_s
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(self._fd, 20, 0).decode("ascii", "replace") or "unknown"
+                    raise Timeout(
+                        f"lock {self._what}: process {holder} has held it for over {self._timeout_s:g} s",
+                        hint="wait for that process, or end it if it hangs",
+                    ) from error
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+
+def lock(paths: Paths, kind: str, name: str, *, timeout_s: float = 60) -> Lock:
+    """The lock of one object, to be used with `with`. The name may hold any character but NUL.
+
+    Raises Timeout, naming the process that holds it.
+    """
+    if kind not in KINDS:
+        raise RuntimeError(f"no such kind of lock: {kind}")
+    os.makedirs(paths.locks, mode=0o700, exist_ok=True)
+    safe = name.replace("%", "%25").replace("/", "%2f")
+    return Lock(f"{paths.locks}/{kind}-{safe[:200]}", f"{kind} {name}", timeout_s)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base import errors
+from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+from ansible_collections.hull.engine.plugins.module_utils._store import records
+from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
+
+IMAGE = records.ImageRecord("sha256:" + "a" * 64, "{}", "{}", "sha256:" + "b" * 64, ("sha256:1", "sha256:2"), 5, 7)
+CONTAINER = records.ContainerRecord("c" * 64, "web", IMAGE.id, "debian:12", 9, "{}", "{}", ("data",))
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return Paths(root=str(tmp_path / "root"))
+
+
+@pytest.fixture
+def database(paths):
+    database = open_database(paths, create=True)
+    yield database
+    database.close()
+
+
+def test_looking_for_records_where_there_are_none_writes_nothing(paths):
+    assert open_database(paths, create=False) is None
+    assert not os.path.exists(paths.root)
+
+
+def test_directory_and_file_are_private(paths, database):
+    assert stat.S_IMODE(os.stat(paths.root).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(paths.database).st_mode) == 0o600
+
+
+def test_an_image_comes_back_as_it_was_put(database):
+    with database.transaction():
+        database.put_image(IMAGE)
+        database.put_tag("docker.io/library/debian:12", IMAGE.id, IMAGE.manifest_digest)
+    assert database.image(IMAGE.id) == IMAGE
+    assert database.images_by_prefix("aaaa") == [IMAGE]
+    assert database.images_by_prefix("ab") == []
+    assert database.tag("docker.io/library/debian:12").image_id == IMAGE.id
+
+
+def test_deleting_an_image_deletes_its_tags_and_frees_its_layers(database):
+    with database.transaction():
+        database.put_image(IMAGE)
+        database.put_tag("x:1", IMAGE.id)
+        for diff_id in IMAGE.layers:
+            database.put_layer(records.LayerRecord(diff_id, 1, 1))
+    assert database.layers_unused() == []
+    with database.transaction():
+        database.delete_image(IMAGE.id)
+    assert database.tags() == []
+    assert [layer.diff_id for layer in database.layers_unused()] == ["sha256:1", "sha256:2"]
+
+
+def test_a_name_is_given_once(database):
+    with database.transaction():
+        database.put_container(CONTAINER)
+    with pytest.raises(errors.Conflict, match="web: the name is taken"), database.transaction():
+        database.put_container(records.ContainerRecord("d" * 64, "web", "i", "n", 1, "{}", "{}"))
+    assert database.containers() == [CONTAINER]
+
+
+def test_deleting_a_container_frees_its_lease_and_its_volume(database):
+    with database.transaction():
+        database.put_lease(records.LeaseRecord("bridge", "10.88.0.2", CONTAINER.id))
+        database.put_container(CONTAINER)
+    assert database.volume_users("data") == [CONTAINER.id]
+    assert database.lease_of("bridge", CONTAINER.id).address == "10.88.0.2"
+    with database.transaction():
+        database.delete_container(CONTAINER.id)
+    assert database.leases("bridge") == []
+    assert database.volume_users("data") == []
+
+
+def test_an_exception_undoes_the_whole_transaction(database):
+    with pytest.raises(ZeroDivisionError), database.transaction():
+        database.put_container(CONTAINER)
+        1 / 0  # noqa: B018
+    assert database.containers() == []
+
+
+def test_a_change_outside_of_a_transaction_is_refused(database):
+    with pytest.raises(RuntimeError):
+        database.put_container(CONTAINER)
+
+
+def test_a_file_that_is_no_database_is_named(paths):
+    os.makedirs(paths.root)
+    with open(paths.database, "w") as file:
+        file.write("not a database, but long enough to be looked at" * 100)
+    with pytest.raises(errors.Damaged, match=r"hull\.db"):
+        open_database(paths, create=False)
+
+
+def test_a_newer_version_is_refused_and_left_alone(paths, database):
+    witness = sqlite3.connect(paths.database)
+    witness.execute("PRAGMA user_version = 99")
+    witness.close()
+    with pytest.raises(errors.Conflict, match="99"):
+        open_database(paths, create=True)
