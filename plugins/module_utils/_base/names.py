@@ -13,8 +13,19 @@ _REST = _FIRST | frozenset("_.-")
 _HEX = frozenset("0123456789abcdef")
 _MAX_NAME = 63
 
-_LEFT = ["amber", "ample", "bold", "brave", "brisk", "calm", "candid", "clear", "clever", "cosy", "deft", "eager", "early", "fair", "fleet", "fond", "gentle", "glad", "golden", "grand", "happy", "hardy", "honest", "jolly", "keen", "kind", "light", "lively", "loyal", "lucid", "lucky", "mellow", "merry", "mild", "neat", "nimble", "noble", "plain", "polite", "proud", "quick", "quiet", "rapid", "ready", "robust", "rosy", "sharp", "silent", "sleek", "smart", "snug", "solid", "steady", "still", "stout", "sturdy", "sunny", "swift", "tidy", "trim", "true", "vivid", "warm", "wise", "witty"]
-_RIGHT = ["anchor", "barge", "beacon", "boom", "bosun", "bow", "brig", "buoy", "cabin", "canoe", "capstan", "catamaran", "clipper", "cog", "compass", "coracle", "cutter", "deck", "dhow", "dinghy", "dock", "dory", "ferry", "fleet", "frigate", "galley", "gig", "halyard", "harbour", "helm", "hull", "jib", "junk", "kayak", "keel", "ketch", "ladder", "lagoon", "lantern", "launch", "lugger", "mast", "mooring", "oar", "outrigger", "paddle", "pier", "pilot", "pinnace", "port", "prow", "punt", "quay", "raft", "rigging", "rudder", "sail", "schooner", "sextant", "skiff", "sloop", "spar", "stern", "tender", "tide", "tiller", "trawler", "tug", "wharf", "yacht", "yawl"]
+_LEFT = (
+    "amber ample bold brave brisk calm candid clear clever cosy deft eager early fair fleet fond gentle glad golden "
+    "grand happy hardy honest jolly keen kind light lively loyal lucid lucky mellow merry mild neat nimble noble "
+    "plain polite proud quick quiet rapid ready robust rosy sharp silent sleek smart snug solid steady still stout "
+    "sturdy sunny swift tidy trim true vivid warm wise witty"
+).split()
+_RIGHT = (
+    "anchor barge beacon boom bosun bow brig buoy cabin canoe capstan catamaran clipper cog compass coracle cutter "
+    "deck dhow dinghy dock dory ferry fleet frigate galley gig halyard harbour helm hull jib junk kayak keel ketch "
+    "ladder lagoon lantern launch lugger mast mooring oar outrigger paddle pier pilot pinnace port prow punt quay "
+    "raft rigging rudder sail schooner sextant skiff sloop spar stern tender tide tiller trawler tug wharf yacht "
+    "yawl"
+).split()
 
 
 def check_name(name: str, *, option: str = "name") -> str:
@@ -39,6 +50,6 @@ def new_id() -> str:
 
 
 def new_name() -> str:
-    """A readable name for a container that was given none, as in `sturdy_ketch`; uniqueness is the caller's to check."""
+    """A readable name for a container that was given none (`sturdy_ketch`); the caller checks that it is free."""
     first, second, *_ = os.urandom(2)
     return f"{_LEFT[first % len(_LEFT)]}_{_RIGHT[second % len(_RIGHT)]}"

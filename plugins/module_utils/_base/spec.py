@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MountSpec(Value):
-    """One mount asked for. `source` is a host path (bind), a volume's name (volume; empty: anonymous) or empty (tmpfs)."""
+    """One mount asked for. `source` is a host path (bind), a volume's name (empty: anonymous) or empty (tmpfs)."""
 
     kind: str  # bind, volume or tmpfs
     target: str
@@ -33,7 +33,7 @@ class MountSpec(Value):
 
 
 class PortSpec(Value):
-    """One published port. `host_port` 0: the engine chooses a free one. `host_address` `0.0.0.0`, `::` or an address."""
+    """One published port. `host_port` 0: the engine chooses a free one. `host_address` is `0.0.0.0` or one of the host's."""
 
     container_port: int
     host_port: int = 0

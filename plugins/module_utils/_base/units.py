@@ -43,7 +43,7 @@ def parse_size(value: str | int, *, option: str) -> int:
         raise Invalid(
             f"{text!r} is not a size", option=option, hint="write bytes, or a number with K, M, G, T or P: 64M"
         )
-    factor = 1024 ** _SIZE_POWERS[stem]
+    factor = 1 << 10 * _SIZE_POWERS[stem]
     whole, _, fraction = number.partition(".")
     size = int(whole or "0") * factor
     return size + int(fraction) * factor // 10 ** len(fraction) if fraction else size

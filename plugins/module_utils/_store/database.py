@@ -191,7 +191,7 @@ class Database:
 
     def _containers(self, condition: str, *values: str) -> list[ContainerRecord]:
         rows = self._rows(f"SELECT {_CONTAINER_COLUMNS} FROM containers {condition}", *values)
-        return [ContainerRecord(*row, self._volumes_of(row[0])) for row in rows]
+        return [ContainerRecord(*(*row, self._volumes_of(row[0]))) for row in rows]
 
     def _volumes_of(self, container_id: str) -> tuple[str, ...]:
         statement = "SELECT volume FROM container_volumes WHERE container_id = ? ORDER BY rowid"

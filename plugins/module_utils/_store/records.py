@@ -20,7 +20,7 @@ class ImageRecord(Value):
 
 
 class TagRecord(Value):
-    """A reference that names an image. `digest` is the registry's digest (of index or manifest), empty if it has none."""
+    """A reference that names an image. `digest` is the registry's (of index or manifest), or empty."""
 
     reference: str  # canonical: docker.io/library/debian:12, or docker.io/library/debian@sha256:...
     image_id: str
