@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""One function per system call, under the kernel's name, grouped by area in the files that this one gathers.
+
+Code that needs many areas imports this; code that needs one area imports that file and saves the rest.
+"""
+
+from __future__ import annotations
+
+from .file_calls import close_range, memfd_create, openat2, sealed_memory_file
+from .mount_calls import (
+    fsconfig_create,
+    fsconfig_fd,
+    fsconfig_flag,
+    fsconfig_path,
+    fsconfig_reconfigure,
+    fsconfig_string,
+    fscontext_log,
+    fsmount,
+    fsopen,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    pivot_root,
+    umount2,
+)
+from .privilege_calls import (
+    ambient_clear,
+    bounding_set_drop,
+    bounding_set_has,
+    capget,
+    capset,
+    join_session_keyring,
+    seccomp_set_filter,
+    set_child_subreaper,
+    set_dumpable,
+    set_keepcaps,
+    set_key_permissions,
+    set_name,
+    set_no_new_privs,
+    set_pdeathsig,
+)
+from .process_calls import (
+    clone3,
+    execveat,
+    pidfd_getfd,
+    pidfd_open,
+    pidfd_send_signal,
+    prlimit,
+    setdomainname,
+    sethostname,
+    setns,
+    unshare,
+)
+
+__all__ = [
+    "ambient_clear",
+    "bounding_set_drop",
+    "bounding_set_has",
+    "capget",
+    "capset",
+    "clone3",
+    "close_range",
+    "execveat",
+    "fsconfig_create",
+    "fsconfig_fd",
+    "fsconfig_flag",
+    "fsconfig_path",
+    "fsconfig_reconfigure",
+    "fsconfig_string",
+    "fscontext_log",
+    "fsmount",
+    "fsopen",
+    "join_session_keyring",
+    "memfd_create",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "openat2",
+    "pidfd_getfd",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "pivot_root",
+    "prlimit",
+    "sealed_memory_file",
+    "seccomp_set_filter",
+    "set_child_subreaper",
+    "set_dumpable",
+    "set_keepcaps",
+    "set_key_permissions",
+    "set_name",
+    "set_no_new_privs",
+    "set_pdeathsig",
+    "setdomainname",
+    "sethostname",
+    "setns",
+    "umount2",
+    "unshare",
+]
