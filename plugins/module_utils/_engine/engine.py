@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The handle that every operation takes: directories, and the records once something asks for them."""
+
+from __future__ import annotations
+
+from .._base.paths import find_paths
+from .._store.database import open_database
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .._base.paths import Paths
+    from .._image.settings import RegistrySettings
+    from .._store.database import Database
+
+
+class Engine:
+    """One engine: three directories and what lives in them. A context manager that closes the records."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self._database: Database | None = None
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def database(self, *, create: bool = False) -> Database | None:
+        """The records, or None where there are none yet and `create` is not asked for."""
+        if self._database is None:
+            self._database = open_database(self.paths, create=create)
+        return self._database
+
+    @property
+    def records(self) -> Database:
+        """The records, made where there are none yet. For operations that change something."""
+        database = self.database(create=True)
+        assert database is not None
+        return database
+
+    def settings(self) -> RegistrySettings:
+        """The registries' configuration, read anew."""
+        from .._image.settings import load_settings
+
+        return load_settings(self.paths)
+
+    def close(self) -> None:
+        """Close the records; the engine may be used again."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+def open_engine(root: str | None = None, run: str | None = None, config: str | None = None) -> Engine:
+    """The engine with these directories, or those of HULL_ROOT, HULL_RUN and HULL_CONFIG, or the default ones."""
+    return Engine(find_paths(root, run, config))

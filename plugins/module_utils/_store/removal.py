@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Removing what is stopped: first the records in one transaction, then the files by way of the trash.
+
+A killed removal leaves either everything or files in the trash, which the next `empty_trash` deletes. Also runs as the
+last act of a monitor whose container was to be removed at its exit, so it needs nothing above this layer.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._base.errors import Conflict
+from .files import remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._base.paths import Paths
+    from .database import Database
+    from .records import ContainerRecord
+
+
+def bury(paths: Paths, directory: str) -> str:
+    """Move a directory of the store to the trash, so that its name is free at once. The grave's path; "" if gone."""
+    os.makedirs(paths.trash, mode=0o700, exist_ok=True)
+    grave = f"{paths.trash}/{os.path.basename(directory)[:32]}-{os.urandom(4).hex()}"
+    try:
+        os.rename(directory, grave)
+    except FileNotFoundError:
+        return ""
+    return grave
+
+
+def _empty(graves: list[str]) -> None:
+    for grave in filter(None, graves):
+        remove_tree(grave)
+
+
+def remove_container(paths: Paths, database: Database, record: ContainerRecord, *, volumes: bool) -> None:
+    """Forget a stopped container and delete its files; with `volumes` its anonymous volumes too, if nobody else's."""
+    with database.transaction():
+        database.delete_container(record.id)
+        orphans = [name for name in record.volumes if volumes and _is_orphan(database, name)]
+        for name in orphans:
+            database.delete_volume(name)
+        graves = [bury(paths, os.path.dirname(paths.volume(name))) for name in orphans]
+        graves.append(bury(paths, paths.container(record.id)))
+    _empty(graves)
+    remove_tree(paths.container_run(record.id))
+
+
+def _is_orphan(database: Database, name: str) -> bool:
+    volume = database.volume(name)
+    return volume is not None and volume.anonymous and not database.volume_users(name)
+
+
+def remove_volume(paths: Paths, database: Database, name: str) -> None:
+    """Forget a volume and delete its content. Raises Conflict while a container, running or not, uses it."""
+    with database.transaction():
+        users = ", ".join(container_id[:12] for container_id in database.volume_users(name))
+        if users:
+            raise Conflict(f"remove volume {name}: in use by container {users}", hint="remove those containers first")
+        database.delete_volume(name)
+        grave = bury(paths, os.path.dirname(paths.volume(name)))
+    _empty([grave])
