@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""What limits are in cgroup version 2: per controller, the files to write; and the delegation of controllers.
+
+The functions have the same arguments as those in `cgroup_v1.py`: the container's directory, the limits (fields of
+`_base.spec.Limits`, missing ones are left alone), and whether the cgroup is fresh.
+
+Source: the kernel's admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .._base.errors import Conflict, Unsupported
+from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, syscall_error, write_text
+from .cgroup_v1 import pids, pids_usage, swap_total
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NO_SWAP_ACCOUNTING = (
+    "memory_swap: this kernel does not account swap, memory is limited without it; boot with swapaccount=1"
+)
+NO_WEIGHT = "blkio_weight: no I/O weights on this kernel, the weight has no effect; use the bfq scheduler or iocost"
+
+MIN_SHARES, MAX_SHARES, DEFAULT_SHARES = 2, 262_144, 1024
+
+
+def memory(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
+    """memory.max, memory.swap.max (swap alone, without the memory) and memory.low."""
+    settings = []
+    if "memory_bytes" in limits or "memory_swap_bytes" in limits:
+        given = limits.get("memory_bytes")
+        limit = max(read_int(directory + "/memory.max"), 0) if given is None else given
+        total = swap_total(limit, limits.get("memory_swap_bytes", 0))
+        swap = "max" if total < 0 else str(max(total - max(limit, 0), 0))
+        without = NO_SWAP_ACCOUNTING if total >= 0 else "memory_swap: nothing to lift"
+        if total >= 0 or not fresh:
+            settings.append(Setting("memory_swap", directory + "/memory.swap.max", swap, without))
+        if given is not None and (limit > 0 or not fresh):
+            settings.append(Setting("memory", directory + "/memory.max", str(limit) if limit > 0 else "max"))
+    reservation = limits.get("memory_reservation_bytes")
+    if reservation or (reservation == 0 and not fresh):
+        settings.append(Setting("memory_reservation", directory + "/memory.low", str(max(reservation, 0))))
+    return settings
+
+
+def weight_from_shares(shares: int) -> int:
+    """cpu.weight (1 to 10000) for Docker's CPU shares (2 to 262144), with 1024 at the default of 100.
+
+    The curve is the one that runc and crun use: ten to the power of a quadratic in log2(shares), through the three
+    points that both scales share (least, default, most).
+    """
+    if shares <= MIN_SHARES:
+        return 1
+    if shares >= MAX_SHARES:
+        return 10_000
+    from math import ceil, log2
+
+    power = log2(shares)
+    # Rounded first, because 10**2.0000000000000004 must not become 101.
+    return int(ceil(round(10 ** ((power * power + 125 * power) / 612 - 7 / 34), 6)))
+
+
+def cpu(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
+    """cpu.weight and cpu.max."""
+    settings = []
+    shares, quota_us = limits.get("cpu_shares"), limits.get("cpu_quota_us")
+    if shares or (shares == 0 and not fresh):
+        weight = weight_from_shares(shares or DEFAULT_SHARES)
+        settings.append(Setting("cpu_shares", directory + "/cpu.weight", str(weight)))
+    if quota_us or (quota_us == 0 and not fresh):
+        quota = str(quota_us) if quota_us > 0 else "max"
+        value = f"{quota} {limits.get('cpu_period_us') or 100_000}"
+        without = "" if quota_us > 0 else "cpus: this kernel has no CPU quota to lift"
+        settings.append(Setting("cpus", directory + "/cpu.max", value, without))
+    return settings
+
+
+def cpuset(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
+    """cpuset.cpus and cpuset.mems; empty means the parent's."""
+    settings = []
+    for option in ("cpuset_cpus", "cpuset_mems"):
+        wanted = limits.get(option)
+        if wanted or (wanted == "" and not fresh):
+            settings.append(Setting(option, f"{directory}/{option.replace('_', '.')}", wanted))
+    return settings
+
+
+def weight_from_blkio(weight: int) -> int:
+    """io.weight (1 to 10000) for Docker's blkio weight (10 to 1000), linear between the ends."""
+    return 1 + (min(max(weight, 10), 1000) - 10) * 9999 // 990
+
+
+def io(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
+    """io.bfq.weight (same scale as Docker's) where the kernel has it, else io.weight."""
+    weight = limits.get("blkio_weight")
+    if not weight and (weight is None or fresh):
+        return []
+    bfq = directory + "/io.bfq.weight"
+    if os.path.exists(bfq):
+        return [Setting("blkio_weight", bfq, str(weight or 100))]
+    value = weight_from_blkio(weight) if weight else 100
+    return [Setting("blkio_weight", directory + "/io.weight", str(value), NO_WEIGHT)]
+
+
+SETTINGS = {"memory": memory, "cpu": cpu, "cpuset": cpuset, "pids": pids, "io": io}
+
+
+def enable(root: str, directory: str) -> tuple[str, ...]:
+    """Let `root`, `directory` and all between pass their controllers on to their children; idempotent.
+
+    Returns those of memory, cpu, cpuset, io and pids that the children of `directory` have afterwards. A controller
+    that a cgroup on the way refuses (cpu while real-time processes are about) is left out; a cgroup that refuses
+    because it has processes itself is an error: Unsupported.
+    """
+    wanted = [name for name in read_text(root + "/cgroup.controllers").split() if name in SETTINGS]
+    enabled = read_text(directory + "/cgroup.subtree_control").split()
+    if set(wanted).issubset(enabled):
+        return tuple(wanted)
+    steps = directory[len(root) :].strip("/").split("/") if directory != root else []
+    for depth in range(len(steps) + 1):
+        wanted = _enable_here("/".join([root, *steps[:depth]]), wanted)
+    return tuple(wanted)
+
+
+def _enable_here(directory: str, wanted: list[str]) -> list[str]:
+    path = directory + "/cgroup.subtree_control"
+    enabled = read_text(path).split()
+    missing = [name for name in wanted if name not in enabled]
+    if not missing:
+        return wanted
+    try:
+        write_text(path, " ".join("+" + name for name in missing))
+        return wanted
+    except OSError:  # all or nothing; one by one shows which can't be had
+        pass
+    return [name for name in wanted if name in enabled or _enable_one(path, name)]
+
+
+def _enable_one(path: str, controller: str) -> bool:
+    try:
+        write_text(path, "+" + controller)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return False  # not passed on by the parent, or refused by the controller itself
+        if error.errno == errno.EBUSY:
+            raise Unsupported(
+                f"enable the {controller} controller in {path}: processes live in this cgroup itself",
+                hint="run the engine where it sees the host's own root cgroup, or move these processes to a leaf",
+            ) from error
+        raise syscall_error(f"enable the {controller} controller in {path}", error) from error
+    return True
+
+
+def make_room(directory: str, limit_bytes: int) -> None:
+    """Before memory.max is lowered on a living cgroup: reclaim what is above the new limit.
+
+    The kernel would reclaim by itself, but kill processes where that does not suffice; a change of a limit must not.
+    Raises Conflict where too much stays in use. Source: cgroup-v2.rst, memory.reclaim (Linux 5.19).
+    """
+    current = read_int(directory + "/memory.current")
+    if current <= limit_bytes:
+        return
+    try:
+        write_text(directory + "/memory.reclaim", str(current - limit_bytes))
+    except OSError:  # EAGAIN: less than asked for was reclaimed; ENOENT: an older kernel
+        pass
+    current = read_int(directory + "/memory.current")
+    if current > limit_bytes:
+        raise Conflict(
+            f"memory: the container uses {current} bytes, which is more than the new limit of {limit_bytes}",
+            hint="choose a higher limit or restart the container with the new one",
+        )
+
+
+def memory_usage(directory: str) -> dict[str, int]:
+    """Fields of `cgroups.Usage` that the memory controller knows."""
+    stat = read_table(directory + "/memory.stat")
+    return {
+        "memory_bytes": read_int(directory + "/memory.current"),
+        "memory_inactive_file_bytes": stat.get("inactive_file", 0),
+        "memory_peak_bytes": max(read_int(directory + "/memory.peak"), 0),
+        "memory_limit_bytes": max(read_int(directory + "/memory.max"), 0),
+        "swap_bytes": read_int(directory + "/memory.swap.current"),
+    }
+
+
+def cpu_usage(directory: str) -> dict[str, int]:
+    """Fields of `cgroups.Usage` in cpu.stat, which is there without the cpu controller too."""
+    stat = read_table(directory + "/cpu.stat")
+    return {
+        "cpu_ns": stat.get("usage_usec", 0) * 1000,
+        "cpu_user_ns": stat.get("user_usec", 0) * 1000,
+        "cpu_system_ns": stat.get("system_usec", 0) * 1000,
+        "cpu_periods": stat.get("nr_periods", 0),
+        "cpu_throttled_periods": stat.get("nr_throttled", 0),
+        "cpu_throttled_ns": stat.get("throttled_usec", 0) * 1000,
+    }
+
+
+def io_usage(directory: str) -> dict[str, int]:
+    """Fields of `cgroups.Usage` that the io controller knows, summed over devices."""
+    totals = {"rbytes": 0, "wbytes": 0}
+    for line in (read_or_none(directory + "/io.stat") or "").split("\n"):
+        for word in line.split()[1:]:
+            key, _, value = word.partition("=")
+            if key in totals:
+                totals[key] += int(value)
+    return {"io_read_bytes": totals["rbytes"], "io_write_bytes": totals["wbytes"]}
+
+
+USAGE = {"memory": memory_usage, "cpu": cpu_usage, "pids": pids_usage, "io": io_usage}

@@ -1,0 +1,494 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""One container's cgroup, whatever hierarchies the host has.
+
+Hosts have version 2 alone (one tree with all controllers), version 1 (a tree per controller or pair of them), or both
+("hybrid"), where the version 2 tree has the controllers that version 1 does not hold, often none. `detect` finds out
+once; `Cgroup` works on all trees at the same time, so that its callers need not know.
+
+A container's cgroup is a plain directory `hull/<id>` below the root of each tree. On a host with systemd that is
+beside its slices: systemd leaves cgroups that it did not make alone, and does not take back a controller that our
+`hull` passes on, because the kernel refuses (EBUSY). Only what lies below our own parent is ever made, emptied or
+removed; the one thing written outside is `cgroup.subtree_control` of the version 2 root, where controllers are enabled.
+
+Not here: which limits are sensible (`_engine`), device rules (`cgroup_devices.py`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from .._base.errors import Conflict, Invalid, SyscallError, Timeout, Unsupported
+from .._base.values import Value
+from . import cgroup_files, cgroup_v1, cgroup_v2
+from .cgroup_files import read_or_none, read_table, read_text, wait_until, write_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .cgroup_files import Setting
+
+_CONTROLLERS = frozenset(
+    "cpu cpuacct cpuset memory devices freezer blkio pids net_cls net_prio perf_event hugetlb rdma misc dmem".split()
+)
+_SIGKILL = 9
+DEADLINE_S = 10.0
+
+
+class CgroupHost(Value):
+    """The host's hierarchies.
+
+    `version` is "1", "2", "hybrid", or "" where none is mounted. `mounts` gives for each controller, and each named
+    version 1 hierarchy (`name=systemd`), the directory of its root; `unified` is the root of the version 2 tree or
+    empty. A controller whose directory is `unified` is a version 2 one; there `blkio` is called `io`, and freezer and
+    devices need no controller.
+    """
+
+    version: str
+    mounts: dict[str, str]
+    unified: str = ""
+
+    def has(self, controller: str) -> bool:
+        """Whether a hierarchy has the controller, by its version 1 or 2 name (`blkio` and `io` are one)."""
+        other = {"blkio": "io", "io": "blkio"}.get(controller, controller)
+        return controller in self.mounts or other in self.mounts
+
+
+class Usage(Value):
+    """What a container's processes have used; totals since the cgroup was made, except what can shrink."""
+
+    memory_bytes: int = 0
+    memory_inactive_file_bytes: int = 0  # page cache that Docker's stats leave out of the memory
+    memory_peak_bytes: int = 0
+    memory_limit_bytes: int = 0  # 0: none
+    swap_bytes: int = 0
+    cpu_ns: int = 0
+    cpu_user_ns: int = 0
+    cpu_system_ns: int = 0
+    cpu_periods: int = 0
+    cpu_throttled_periods: int = 0
+    cpu_throttled_ns: int = 0
+    pids: int = 0
+    pids_limit: int = 0  # 0: none
+    pids_refused: int = 0
+    io_read_bytes: int = 0
+    io_write_bytes: int = 0
+
+
+def detect(mountinfo: str | None = None) -> CgroupHost:
+    """The hierarchies that this process's mount namespace shows; `mountinfo` is the text of /proc/self/mountinfo.
+
+    Where a hierarchy is mounted more than once, a writable mount of its root below /sys/fs/cgroup wins.
+    Source: proc_pid_mountinfo(5).
+    """
+    best: dict[str, tuple[int, str]] = {}
+    for line in (read_text("/proc/self/mountinfo") if mountinfo is None else mountinfo).split("\n"):
+        fields, _, rest = line.partition(" - ")
+        kind, _, rest = rest.partition(" ")
+        if kind not in ("cgroup", "cgroup2"):
+            continue
+        words = fields.split(" ")
+        root, point, writable = words[3], words[4], "rw" in words[5].split(",")
+        rank = 4 * writable + 2 * (root == "/") + point.startswith("/sys/fs/cgroup")
+        names = ["unified"] if kind == "cgroup2" else _names_v1(rest.partition(" ")[2])
+        for name in names:
+            if name not in best or rank > best[name][0]:
+                best[name] = (rank, _unescape(point))
+    mounts = {name: point for name, (_, point) in best.items()}
+    unified = mounts.pop("unified", "")
+    used_v1 = not mounts.keys().isdisjoint(("memory", "cpu", "cpuset", "pids", "blkio", "devices", "freezer"))
+    for name in (read_or_none(unified + "/cgroup.controllers") or "").split() if unified else ():
+        mounts.setdefault(name, unified)
+    version = ("hybrid" if used_v1 else "2") if unified else "1" if mounts else ""
+    return CgroupHost(version, mounts, unified)
+
+
+def _names_v1(super_options: str) -> list[str]:
+    return [name for name in super_options.split(",") if name in _CONTROLLERS or name.startswith("name=")]
+
+
+def _unescape(path: str) -> str:
+    """Undo the octal escapes of mountinfo: blank, tab, newline, backslash."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(code, character)
+    return path
+
+
+class Cgroup:
+    """One container's cgroup in all hierarchies. Holds no descriptors; making the object touches nothing.
+
+    `path` is `hull/<id>` (`Paths.cgroup` and the container's id). Any process may make a second object for the same
+    path and use it, for instance after the monitor's death.
+    """
+
+    def __init__(self, host: CgroupHost, path: str) -> None:
+        parts = path.split("/")
+        if len(parts) < 2 or not all(parts) or ".." in parts or "." in parts:
+            raise Invalid(f"{path!r} is not a cgroup below a parent of ours")
+        self.host = host
+        self.path = path
+        self._roots = tuple(dict.fromkeys([*host.mounts.values(), *([host.unified] if host.unified else [])]))
+        self._unified = f"{host.unified}/{path}" if host.unified else ""
+
+    def directory(self, controller: str) -> str:
+        """The cgroup's directory in the hierarchy of a controller. Raises Unsupported where the host has none."""
+        if controller not in self.host.mounts:
+            raise Unsupported(f"this host has no {controller} cgroup controller")
+        return f"{self.host.mounts[controller]}/{self.path}"
+
+    def exists(self) -> bool:
+        """Whether a directory of it is there in any hierarchy."""
+        return any(os.path.isdir(f"{root}/{self.path}") for root in self._roots)
+
+    def create(self, limits: dict[str, Any]) -> tuple[str, ...]:
+        """Make the cgroup with its limits, return warnings. After an error nothing of it remains.
+
+        An empty one left by a crash is replaced. Raises Conflict where processes live in it, Unsupported and Invalid
+        (naming the option) for limits that the host can't keep, Denied without the right to.
+        """
+        _check(limits)
+        if not self._roots:
+            raise Unsupported("no cgroup hierarchy is mounted", hint="mount -t cgroup2 none /sys/fs/cgroup")
+        self._refuse_missing(limits)
+        made: list[str] = []
+        try:
+            for root in self._roots:
+                self._make(root, made)
+            return self._weak(limits) + cgroup_files.apply(self._settings(limits, fresh=True), undo=False)
+        except BaseException:
+            for directory in made:
+                cgroup_files.remove_tree(directory, time.monotonic() + 1)
+            raise
+
+    def _refuse_missing(self, limits: dict[str, Any]) -> None:
+        for option, controller, cure in missing_controllers(self.host, limits):
+            raise Unsupported(f"{option}: this host has no {controller} cgroup controller", hint=cure)
+
+    def _make(self, root: str, made: list[str]) -> None:
+        directory = f"{root}/{self.path}"
+        try:
+            fresh = cgroup_files.make_directory(directory)
+        except FileNotFoundError:
+            self._make_parents(root)
+            fresh = cgroup_files.make_directory(directory)
+        if not fresh:
+            self._replace(directory)
+        made.append(directory)
+        if root == self.host.unified:
+            cgroup_v2.enable(root, os.path.dirname(directory))
+        elif root == self.host.mounts.get("cpuset"):
+            cgroup_v1.copy_cpuset(root, directory)
+
+    def _make_parents(self, root: str) -> None:
+        at = root
+        for part in self.path.split("/")[:-1]:
+            at = f"{at}/{part}"
+            cgroup_files.make_directory(at)
+
+    def _replace(self, directory: str) -> None:
+        pids = cgroup_files.pids_in(directory)
+        if pids:
+            raise Conflict(
+                f"make cgroup {directory}: it has processes ({' '.join(map(str, pids[:10]))})",
+                hint="stop the container that they belong to",
+            )
+        cgroup_files.remove_tree(directory, time.monotonic() + DEADLINE_S)
+        cgroup_files.make_directory(directory)
+
+    def _weak(self, limits: dict[str, Any]) -> tuple[str, ...]:
+        """Warnings for default limits that this host does not have; explicit ones are errors."""
+        if limits.get("pids", 0) > 0 and not self.host.has("pids"):
+            return ("pids_limit: this host has no pids cgroup controller, the number of processes is not limited",)
+        return ()
+
+    def _settings(self, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
+        settings: list[Setting] = []
+        for controller, root in self.host.mounts.items():
+            table = cgroup_v2.SETTINGS if root == self.host.unified else cgroup_v1.SETTINGS
+            compute = table.get(controller)
+            if compute is not None:
+                settings += compute(f"{root}/{self.path}", limits, fresh=fresh)
+        return settings
+
+    def set(self, limits: dict[str, Any]) -> tuple[str, ...]:
+        """Change limits of the living container, return warnings. Limits that are not in the dict stay as they are.
+
+        0 (or an empty cpuset) lifts a limit. Memory without swap sets swap to Docker's default of twice the memory.
+        After an error the old limits are in force. Raises as `create`, and Conflict for a memory limit below what is in
+        use that can't be reclaimed.
+        """
+        _check(limits)
+        self._refuse_missing(limits)
+        self._must_exist()
+        if limits.get("memory_bytes", 0) > 0 and self._is_v2("memory"):
+            cgroup_v2.make_room(self.directory("memory"), limits["memory_bytes"])
+        return self._weak(limits) + cgroup_files.apply(self._settings(limits, fresh=False), undo=True)
+
+    def _must_exist(self) -> None:
+        if not self.exists():
+            raise Conflict(f"cgroup {self.path}: not there; the container is not running")
+
+    def _is_v2(self, controller: str) -> bool:
+        return bool(self.host.unified) and self.host.mounts.get(controller) == self.host.unified
+
+    def attach(self, pid: int, *, cloned_into: bool = False) -> None:
+        """Move a process (0: the calling one) into the cgroup, in every hierarchy; its threads follow, children do not.
+
+        `cloned_into`: it was born in the version 2 cgroup by CLONE_INTO_CGROUP, so only the others are written.
+        """
+        for root in self._roots:
+            if cloned_into and root == self.host.unified:
+                continue
+            _move(pid, f"{root}/{self.path}")
+
+    def open_fd(self) -> int:
+        """A descriptor of the version 2 directory for clone3's CLONE_INTO_CGROUP, the caller's to close.
+
+        -1 where there is no version 2 hierarchy. Source: clone(2).
+        """
+        if not self._unified:
+            return -1
+        try:
+            return os.open(self._unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise cgroup_files.syscall_error(f"open cgroup {self._unified}", error) from error
+
+    def freeze(self, *, timeout_s: float = DEADLINE_S) -> None:
+        """Stop all processes until `thaw`; returns when they are. Raises Timeout, and is undone then."""
+        self._must_exist()
+        deadline = time.monotonic() + timeout_s
+        if not wait_until(self._try_freeze, deadline):
+            self.thaw()
+            raise Timeout(f"freeze cgroup {self.path}: processes did not stop within {timeout_s:g} s")
+
+    def _try_freeze(self) -> bool:
+        # Version 1 wants the word again while it is at it: a process may have been forked in between.
+        name, value = self._freezer()
+        try:
+            write_text(name, value[0])
+        except OSError as error:
+            raise cgroup_files.syscall_error(f"freeze cgroup {self.path}", error) from error
+        return self.is_frozen()
+
+    def thaw(self) -> None:
+        """Let the processes run again; nothing to do where the cgroup is gone."""
+        name, value = self._freezer()
+        try:
+            write_text(name, value[1])
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise cgroup_files.syscall_error(f"thaw cgroup {self.path}", error) from error
+
+    def is_frozen(self) -> bool:
+        """Whether all processes are stopped by `freeze`."""
+        if "freezer" in self.host.mounts:
+            return read_or_none(self.directory("freezer") + "/freezer.state") == "FROZEN"
+        return bool(self._unified) and read_table(self._unified + "/cgroup.events").get("frozen", 0) == 1
+
+    def _freezer(self) -> tuple[str, tuple[str, str]]:
+        if "freezer" in self.host.mounts:
+            return self.directory("freezer") + "/freezer.state", ("FROZEN", "THAWED")
+        if self._unified:
+            return self._unified + "/cgroup.freeze", ("1", "0")
+        raise Unsupported("pause: this host has no freezer cgroup controller", hint=_cure("freezer"))
+
+    def pids(self) -> list[int]:
+        """All processes in the cgroup and below, as this pid namespace numbers them; empty when it is gone."""
+        return cgroup_files.pids_in(self._tracker())
+
+    def _tracker(self) -> str:
+        """The directory whose members count as the container's: the freezer's on version 1."""
+        mounts = self.host.mounts
+        root = self.host.unified or mounts.get("freezer") or mounts.get("pids") or next(iter(mounts.values()), "")
+        return f"{root}/{self.path}"
+
+    def kill(self, *, timeout_s: float = DEADLINE_S) -> None:
+        """SIGKILL to every process, frozen and just forked ones too, until none is left; gone already is well.
+
+        Raises Timeout naming those that stay (a process in uninterruptible sleep).
+        """
+        deadline = time.monotonic() + timeout_s
+        if not wait_until(self._kill_once, deadline):
+            raise Timeout(f"kill cgroup {self.path}: processes {' '.join(map(str, self.pids()))} did not end")
+
+    def _kill_once(self) -> bool:
+        if not self.pids():
+            return True
+        if not self._kill_at_once():
+            self._kill_each()
+        if "freezer" in self.host.mounts:
+            self.thaw()
+        return not self.pids()
+
+    def _kill_at_once(self) -> bool:
+        """cgroup.kill (Linux 5.14) takes the whole version 2 tree, forks included."""
+        try:
+            write_text(self._unified + "/cgroup.kill", "1")
+        except OSError:
+            return False
+        return True
+
+    def _kill_each(self) -> None:
+        """Signal one by one, frozen meanwhile where possible: who is frozen can't fork, end, or pass its pid on."""
+        frozen = False
+        try:
+            frozen = self._try_freeze()
+        except (Unsupported, SyscallError):
+            pass
+        for pid in self.pids():
+            _kill(pid, None if frozen else self)
+        if frozen:
+            self.thaw()
+
+    def remove(self, *, timeout_s: float = DEADLINE_S) -> None:
+        """Remove the cgroup and those below it in every hierarchy. Idempotent. Raises Timeout while processes stay."""
+        deadline = time.monotonic() + timeout_s
+        for root in self._roots:
+            cgroup_files.remove_tree(f"{root}/{self.path}", deadline)
+
+    def usage(self) -> Usage:
+        """What its processes have used; zeros where a controller is missing or the cgroup is gone."""
+        fields: dict[str, int] = {}
+        for controller, root in self.host.mounts.items():
+            table = cgroup_v2.USAGE if root == self.host.unified else cgroup_v1.USAGE
+            read = table.get(controller)
+            if read is not None:
+                fields.update(read(f"{root}/{self.path}"))
+        if "cpu_ns" not in fields and self._unified:
+            fields.update(cgroup_v2.cpu_usage(self._unified))
+        if "pids" not in fields:
+            fields["pids"] = len(self.pids())
+        return Usage(**fields)
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed because of the memory limit, since the cgroup was made."""
+        if "memory" not in self.host.mounts:
+            return 0
+        name = "memory.events" if self._is_v2("memory") else "memory.oom_control"
+        return read_table(f"{self.directory('memory')}/{name}").get("oom_kill", 0)
+
+
+def _move(pid: int, directory: str) -> None:
+    try:
+        write_text(directory + "/cgroup.procs", str(pid))
+    except OSError as error:
+        hint = ""
+        if error.errno == errno.EBUSY:
+            hint = "the cgroup passes controllers on, so only cgroups below it may have processes"
+        elif error.errno == errno.EINVAL:
+            hint = "a real-time process can't enter a cgroup without real-time budget"
+        raise cgroup_files.syscall_error(f"move process {pid} to cgroup {directory}", error, hint=hint) from error
+
+
+def _kill(pid: int, still_in: Cgroup | None) -> None:
+    """Kill a process; with `still_in` only after its membership was seen again under a pidfd that pins the number."""
+    try:
+        if still_in is None:
+            os.kill(pid, _SIGKILL)
+            return
+        from _signal import pidfd_send_signal  # type: ignore[import-not-found]
+
+        fd = os.pidfd_open(pid)
+        try:
+            if pid in still_in.pids():
+                pidfd_send_signal(fd, _SIGKILL)
+        finally:
+            os.close(fd)
+    except ProcessLookupError:
+        pass
+
+
+_NEEDS = (
+    ("memory_bytes", "memory", "memory"),
+    ("memory_swap_bytes", "memory_swap", "memory"),
+    ("memory_reservation_bytes", "memory_reservation", "memory"),
+    ("cpu_quota_us", "cpus", "cpu"),
+    ("cpu_shares", "cpu_shares", "cpu"),
+    ("cpuset_cpus", "cpuset_cpus", "cpuset"),
+    ("cpuset_mems", "cpuset_mems", "cpuset"),
+    ("pids", "pids_limit", "pids"),
+    ("blkio_weight", "blkio_weight", "blkio"),
+)
+_DEFAULT_PIDS = 2048
+_KERNEL_OPTIONS = {
+    "memory": "CONFIG_MEMCG",
+    "cpu": "CONFIG_CGROUP_SCHED",
+    "cpuset": "CONFIG_CPUSETS",
+    "pids": "CONFIG_CGROUP_PIDS",
+    "blkio": "CONFIG_BLK_CGROUP",
+    "freezer": "CONFIG_CGROUP_FREEZER",
+    "devices": "CONFIG_CGROUP_DEVICE",
+}
+
+
+def missing_controllers(host: CgroupHost, limits: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Which of the limits this host can't keep at all: (option, controller, cure). Makes nothing.
+
+    The default limit of processes is not counted: without a pids controller it is dropped with a warning.
+    """
+    missing = []
+    for field, option, controller in _NEEDS:
+        value = limits.get(field)
+        if not value or value == -1 or (field == "pids" and value == _DEFAULT_PIDS) or host.has(controller):
+            continue
+        missing.append((option, controller, _cure(controller)))
+    return missing
+
+
+def _cure(controller: str, proc_cgroups: str | None = None) -> str:
+    """What the administrator can do about a missing controller."""
+    table = {}
+    for line in ((read_or_none("/proc/cgroups") or "") if proc_cgroups is None else proc_cgroups).split("\n"):
+        words = line.split()
+        if len(words) == 4 and words[3].isdigit():
+            table[words[0]] = words[3] == "1"
+    if table.get(controller) is False:
+        return f"boot with cgroup_enable={controller}"
+    if table.get(controller):
+        return (
+            f"the kernel has it, but it is not mounted: mount -t cgroup -o {controller} {controller} "
+            f"/sys/fs/cgroup/{controller}, or boot with systemd.unified_cgroup_hierarchy=1"
+        )
+    return f"boot a kernel that is built with {_KERNEL_OPTIONS.get(controller, 'it')}"
+
+
+def _check(limits: dict[str, Any]) -> None:
+    """What can be refused without asking the kernel. Raises Invalid."""
+    memory, swap = limits.get("memory_bytes", 0), limits.get("memory_swap_bytes", 0)
+    if memory > 0 and 0 < swap < memory:
+        raise Invalid(
+            f"{swap} is less than the memory of {memory} bytes",
+            option="memory_swap",
+            hint="it counts memory and swap together; give it at least the memory's size, or -1 for no limit",
+        )
+
+
+def enter_supervisor(host: CgroupHost, parent: str) -> None:
+    """Move the calling process to `<parent>/supervisor`, out of the session or unit that it was started from.
+
+    So a logout or the end of a unit does not end the spawner and the monitors, which are its children. On version 2
+    it is a leaf beside the containers (a cgroup that passes controllers on may have no processes itself). On version
+    1 only the trackers matter: the named hierarchies, and `unified` on a hybrid host.
+    """
+    roots = [root for name, root in host.mounts.items() if name.startswith("name=")]
+    if host.unified:
+        roots.append(host.unified)
+    for root in roots:
+        for directory in (f"{root}/{parent}", f"{root}/{parent}/supervisor"):
+            cgroup_files.make_directory(directory)
+        _move(0, f"{root}/{parent}/supervisor")
+
+
+def remove_if_empty(host: CgroupHost, parent: str) -> None:
+    """Remove the parent and its supervisor's cgroup in every hierarchy where nothing is left in them."""
+    for root in dict.fromkeys([*host.mounts.values(), *([host.unified] if host.unified else [])]):
+        for directory in (f"{root}/{parent}/supervisor", f"{root}/{parent}"):
+            try:
+                os.rmdir(directory)
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY, errno.ENOENT):
+                    raise cgroup_files.syscall_error(f"remove cgroup {directory}", error) from error
