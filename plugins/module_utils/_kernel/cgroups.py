@@ -244,6 +244,20 @@ class Cgroup:
                 continue
             _move(pid, f"{root}/{self.path}")
 
+    def enter(self, *, cloned_into: bool = False) -> None:
+        """Move the calling process, which must have one thread, into the cgroup in every hierarchy.
+
+        Prefer it to `attach` for what is about to become a container's process: a thread that moves itself needs no
+        global lock, and after a quiet moment that lock costs 15 to 20 ms. Together with CLONE_INTO_CGROUP
+        (`cloned_into`) nothing of it is left. The host's cgroup mounts must still be visible to the caller.
+        Source: kernel/cgroup/cgroup.c, cgroup_procs_write_start.
+        """
+        for root in self._roots:
+            if root != self.host.unified:
+                _move(0, f"{root}/{self.path}", "tasks")
+            elif not cloned_into:
+                _move(0, f"{root}/{self.path}")
+
     def open_fd(self) -> int:
         """A descriptor of the version 2 directory for clone3's CLONE_INTO_CGROUP, the caller's to close.
 
@@ -372,9 +386,9 @@ class Cgroup:
         return read_table(f"{self.directory('memory')}/{name}").get("oom_kill", 0)
 
 
-def _move(pid: int, directory: str) -> None:
+def _move(pid: int, directory: str, name: str = "cgroup.procs") -> None:
     try:
-        write_text(directory + "/cgroup.procs", str(pid))
+        write_text(f"{directory}/{name}", str(pid))
     except OSError as error:
         hint = ""
         if error.errno == errno.EBUSY:
