@@ -117,7 +117,9 @@ def ensure(
     if actions and labels is not None:
         after["labels"] = labels  # type: ignore[assignment]
     present = state == "present" and record is not None
-    return Outcome(bool(actions), tuple(actions), before, after, inspect(engine, record) if present and record else None)
+    return Outcome(
+        bool(actions), tuple(actions), before, after, inspect(engine, record) if present and record else None
+    )
 
 
 def _plan(
