@@ -404,9 +404,9 @@ def _kill(pid: int, still_in: Cgroup | None) -> None:
         if still_in is None:
             os.kill(pid, _SIGKILL)
             return
-        from _signal import pidfd_send_signal  # type: ignore[import-not-found]
+        from .._sys.process_calls import pidfd_open, pidfd_send_signal  # ctypes; only hosts without a freezer need it
 
-        fd = os.pidfd_open(pid)
+        fd = pidfd_open(pid)
         try:
             if pid in still_in.pids():
                 pidfd_send_signal(fd, _SIGKILL)
