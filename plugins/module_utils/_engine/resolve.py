@@ -71,6 +71,7 @@ def resolve(
         health=_health(spec.health or config.health),
         log=LogPlan(f"{directory}/container.log", spec.log_max_size_bytes, spec.log_max_files),
         auto_remove=spec.auto_remove,
+        shm_size_bytes=spec.shm_size_bytes,
     )
 
 
@@ -100,7 +101,7 @@ def _arguments(spec: ContainerSpec, config: ImageConfig) -> tuple[str, ...]:
 
 
 def _process(spec: ContainerSpec, config: ImageConfig, container_id: str) -> ProcessPlan:
-    from .._kernel.capabilities import choose
+    from .._kernel.capabilities import resolve_capabilities
 
     defaults = {"PATH": DEFAULT_PATH, "HOSTNAME": _hostname(spec, container_id)}
     if spec.tty:
@@ -115,7 +116,7 @@ def _process(spec: ContainerSpec, config: ImageConfig, container_id: str) -> Pro
         groups=spec.groups,
         tty=spec.tty,
         open_stdin=spec.interactive,
-        capabilities=choose(spec.cap_add, spec.cap_drop, privileged=spec.privileged),
+        capabilities=resolve_capabilities(("ALL",) if spec.privileged else spec.cap_add, spec.cap_drop),
         no_new_privileges=spec.no_new_privileges and not spec.privileged,
         rlimits=tuple((name, soft, hard) for name, (soft, hard) in limits.items()),
     )

@@ -138,3 +138,39 @@ class LaunchPlan(Value):
     health: HealthPlan | None = None
     log: LogPlan | None = None
     auto_remove: bool = False
+    shm_size_bytes: int = 64 * 1024 * 1024
+    finisher: tuple[str, ...] = ()  # executed by the monitor after the final exit, if nobody else cleans up
+
+
+_NESTED: dict[str, type[Value]] = {
+    "process": ProcessPlan,
+    "network": NetworkPlan,
+    "restart": RestartPlan,
+    "health": HealthPlan,
+    "log": LogPlan,
+}
+_NESTED_LISTS: dict[str, type[Value]] = {"mounts": MountPlan, "devices": DevicePlan, "ports": PortPlan}
+
+
+def from_record(kind: type[Value], record: dict[str, Any]) -> Any:
+    """The value of this type that `_base.spec.to_record` wrote. Fields unknown to this version are ignored."""
+    fields: dict[str, Any] = {}
+    for name, value in record.items():
+        if name not in kind._fields:
+            continue
+        if name in _NESTED:
+            value = value and from_record(_NESTED[name], value)
+        elif name in _NESTED_LISTS:
+            value = tuple(from_record(_NESTED_LISTS[name], item) for item in value)
+        fields[name] = _tuples(value)
+    return kind(**fields)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def plan_from_record(record: dict[str, Any]) -> LaunchPlan:
+    """The LaunchPlan that `_base.spec.to_record` wrote."""
+    plan: LaunchPlan = from_record(LaunchPlan, record)
+    return plan

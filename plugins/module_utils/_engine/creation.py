@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Making a container: its volumes, its address, its directory, its record. All or nothing.
+
+Until the record is committed the container's id stands in `tmp/<id>.creating`, locked by its maker. What a killed
+maker leaves is found by that mark and removed by the next creation.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from .._base.clock import now_ns
+from .._base.codec import parse, render
+from .._base.errors import Conflict, Invalid, NotFound
+from .._base.names import new_id
+from .._base.spec import MountSpec, spec_from_record, to_record
+from .._base.values import replace
+from .._runtime.launch_plan import MountPlan, NetworkPlan
+from .._store.files import remove_tree
+from .._store.records import ContainerRecord
+from .image_facts import read_config
+from .resolve import mount_plan, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._base.spec import ContainerSpec
+    from .._runtime.launch_plan import LaunchPlan
+    from .._store.database import Database
+    from .._store.records import ImageRecord, NetworkRecord
+    from .engine import Engine
+    from .image_facts import ImageConfig
+
+_MARK = ".creating"
+BRIDGE_NETWORK = "bridge"
+
+
+def effective_mounts(record: ContainerRecord) -> tuple[MountSpec, ...]:
+    """The mounts that a container has, volumes by name."""
+    document = parse(record.launch, source=f"the record of container {record.name}")
+    return spec_from_record({"name": "", "image": "", "mounts": document["mounts"]}).mounts
+
+
+def launch_record(plan: LaunchPlan, mounts: tuple[MountSpec, ...]) -> str:
+    """The text of `ContainerRecord.launch`."""
+    return render({"plan": to_record(plan), "mounts": to_record(mounts)})
+
+
+def declared_spec(record: ContainerRecord) -> ContainerSpec:
+    """What the container was asked to be."""
+    return spec_from_record(parse(record.spec, source=f"the record of container {record.name}"))
+
+
+def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) -> ContainerRecord:
+    """Make a container from an image that is here. The caller holds the lock of its name.
+
+    Raises Conflict where the name is taken, NotFound for a bind mount's missing source or a container of
+    `volumes_from`, Invalid for what does not fit together. Nothing remains of a creation that fails.
+    """
+    database = engine.records
+    if database.container_by_name(spec.name):
+        raise Conflict(f"create container {spec.name}: the name is taken", hint="remove that container or rename it")
+    sweep_creations(engine)
+    config = read_config(image)
+    _check_platform(image, config)
+    container_id = new_id()
+    plan = resolve(engine.paths, spec, container_id, image, config)
+    plan = replace(plan, process=replace(plan.process, seccomp_path=_seccomp(engine, spec, plan)))
+    wanted = _wanted_mounts(engine, spec, config)
+    made: list[str] = []
+    mark = _mark(engine, container_id)
+    try:
+        mounts = _provide_sources(engine, wanted, image, made)
+        return _commit(engine, spec, image, plan, mounts)
+    except BaseException:
+        _undo(engine, container_id, made)
+        raise
+    finally:
+        os.unlink(f"{engine.paths.temporary}/{container_id}{_MARK}")
+        os.close(mark)
+
+
+def _check_platform(image: ImageRecord, config: ImageConfig) -> None:
+    if config.os not in ("", "linux"):
+        raise Invalid(f"image {image.id[:19]} is for {config.os}, not for linux", option="image")
+
+
+def _seccomp(engine: Engine, spec: ContainerSpec, plan: LaunchPlan) -> str:
+    """The path of the assembled filter; empty for an unconfined container."""
+    from .._kernel.seccomp import profile_path, program_path
+
+    if spec.privileged or spec.seccomp == "unconfined":
+        return ""
+    directory = f"{engine.paths.root}/seccomp"
+    if spec.seccomp == "default":
+        return program_path(directory, plan.process.capabilities)
+    return profile_path(directory, spec.seccomp, plan.process.capabilities)
+
+
+def _mark(engine: Engine, container_id: str) -> int:
+    os.makedirs(engine.paths.temporary, mode=0o700, exist_ok=True)
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+    fd = os.open(f"{engine.paths.temporary}/{container_id}{_MARK}", flags, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def sweep_creations(engine: Engine) -> None:
+    """Remove what creations left whose maker was killed."""
+    try:
+        names = os.listdir(engine.paths.temporary)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.endswith(_MARK):
+            _sweep_one(engine, name[: -len(_MARK)])
+
+
+def _sweep_one(engine: Engine, container_id: str) -> None:
+    path = f"{engine.paths.temporary}/{container_id}{_MARK}"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if engine.records.container(container_id) is None:
+            _undo(engine, container_id, [])
+        os.unlink(path)
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    finally:
+        os.close(fd)
+
+
+def _undo(engine: Engine, container_id: str, volumes: list[str]) -> None:
+    from .._store.removal import remove_volume
+
+    remove_tree(engine.paths.container(container_id))
+    for name in volumes:
+        remove_volume(engine.paths, engine.records, name)
+
+
+def _wanted_mounts(engine: Engine, spec: ContainerSpec, config: ImageConfig) -> list[MountSpec]:
+    """Own mounts, then those of `volumes_from`, then the image's volumes; the first for a target counts."""
+    from .mount_options import check_target
+
+    found = {mount.target: mount for mount in spec.mounts}
+    for entry in spec.volumes_from:
+        for mount in _mounts_of(engine, entry):
+            found.setdefault(mount.target, mount)
+    for path in config.volumes:
+        target = check_target(path, "image")
+        found.setdefault(target, MountSpec("volume", target))
+    return [found[target] for target in sorted(found)]
+
+
+def _mounts_of(engine: Engine, entry: str) -> list[MountSpec]:
+    """The bind mounts and volumes of another container, running or not: `name`, `name:ro`, `name:rw`."""
+    from .containers import lookup
+
+    name, _, mode = entry.partition(":")
+    record = lookup(engine, name)
+    if record is None:
+        raise NotFound(f"volumes_from: container {name}: no such container")
+    if mode not in ("", "ro", "rw"):
+        raise Invalid(f"{mode!r} in {entry!r} is not a mode", option="volumes_from", hint="use ro or rw")
+    mounts = [mount for mount in effective_mounts(record) if mount.kind != "tmpfs"]
+    return [replace(mount, read_only=True) for mount in mounts] if mode == "ro" else mounts
+
+
+def _provide_sources(
+    engine: Engine, wanted: list[MountSpec], image: ImageRecord, made: list[str]
+) -> tuple[MountSpec, ...]:
+    """Make volumes that do not exist yet and fill new ones from the image; check the sources of bind mounts.
+
+    The names of volumes made here are added to `made`, so that a failure can take them back.
+    """
+    from . import volumes
+    from .volume_content import copy_up
+
+    database = engine.records
+    result = []
+    for mount in wanted:
+        if mount.kind == "bind":
+            _provide_directory(mount)
+        elif mount.kind == "volume":
+            existed = bool(mount.source) and database.volume(mount.source) is not None
+            record = volumes.create(engine, mount.source)
+            if not existed:
+                made.append(record.name)
+            if mount.copy_up:
+                copy_up(engine.paths, record.name, image, mount.target)
+            mount = replace(mount, source=record.name)
+        result.append(mount)
+    return tuple(result)
+
+
+def _provide_directory(mount: MountSpec) -> None:
+    if os.path.lexists(mount.source):
+        return
+    if not mount.create_source:
+        raise NotFound(f"mounts: {mount.source}: no such file or directory on the host", hint="create it first")
+    try:
+        os.makedirs(mount.source, mode=0o755)
+    except OSError as error:
+        raise Invalid(f"{mount.source} can't be made: {error.strerror}", option="volumes") from error
+
+
+def _commit(
+    engine: Engine, spec: ContainerSpec, image: ImageRecord, plan: LaunchPlan, mounts: tuple[MountSpec, ...]
+) -> ContainerRecord:
+    """The directory and, in one transaction, the lease and the record."""
+    from .._net.bridges import ensure_bridge
+
+    database = engine.records
+    network = ensure_bridge(database, engine.paths) if spec.network_mode == BRIDGE_NETWORK else None
+    directory = engine.paths.container(plan.container_id)
+    os.makedirs(directory, mode=0o700)
+    for name in ("upper", "work"):
+        os.mkdir(f"{directory}/{name}", 0o755)
+    plan = replace(plan, mounts=tuple(mount_plan(engine.paths, mount) for mount in mounts))
+    with database.transaction():
+        if database.image(image.id) is None:
+            raise NotFound(f"image {spec.image}: was removed meanwhile", hint="run it again")
+        if network is not None:
+            plan = replace(plan, network=_network(database, network, plan.container_id))
+        record = ContainerRecord(
+            id=plan.container_id,
+            name=spec.name,
+            image_id=image.id,
+            image_name=spec.image,
+            created_ns=now_ns(),
+            spec=render(to_record(spec)),
+            launch=launch_record(plan, mounts),
+            volumes=tuple(mount.source for mount in mounts if mount.kind == "volume"),
+        )
+        database.put_container(record)
+    return record
+
+
+def _network(database: Database, network: NetworkRecord, container_id: str) -> NetworkPlan:
+    from .._net.addresses import lease, link_name, mac_address
+
+    address = lease(database, network, container_id)
+    return NetworkPlan(
+        bridge=network.bridge,
+        link=link_name(container_id),
+        address=address,
+        gateway=network.gateway,
+        mac=mac_address(address.partition("/")[0]),
+    )
+
+
+def etc_mounts(run_directory: str, targets: set[str]) -> tuple[MountPlan, ...]:
+    """The binds of hosts, hostname and resolv.conf that are not covered by the user's own mounts."""
+    return tuple(
+        MountPlan("bind", f"/etc/{name}", f"{run_directory}/{name}", False, ("bind", "nodev", "nosuid"))
+        for name in ("hosts", "hostname", "resolv.conf")
+        if f"/etc/{name}" not in targets
+    )
+
+
+def plan_of(record: ContainerRecord) -> LaunchPlan:
+    """The launch plan that a container's record keeps."""
+    from .._runtime.launch_plan import plan_from_record
+
+    document: dict[str, Any] = parse(record.launch, source=f"the record of container {record.name}")
+    return plan_from_record(document["plan"])
