@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+#
+# make demo [IMAGE=registry.example.org/library/debian:12]   run a container on this machine, look at it, remove it
+# make test                                                  everything that must hold, and that nothing stays behind
+#
+# Both make what they lean on. PYTHON chooses the interpreter (3.9 or newer).
+
+PYTHON ?= python3
+IMAGE ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+LINK := .collections/ansible_collections/hull/engine
+PLAYBOOK := $(BIN)/ansible-playbook -i playbooks/inventory
+
+export LC_ALL := C.UTF-8
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+export ANSIBLE_DEPRECATION_WARNINGS := False
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types unit kernel integration bench packages collection clean FORCE
+
+help: ## show what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/demo.installed collection ## run a container on this machine, look at its limits, remove it
+	$(PLAYBOOK) playbooks/hello.yml $(if $(IMAGE),-e hello_image=$(IMAGE))
+
+test: packages $(VENV)/test.installed collection ## lint, types, unit, kernel and integration tests; nothing stays behind
+	@mkdir -p build
+	$(BIN)/python tests/support/leftovers.py save build/before.json
+	$(MAKE) --no-print-directory lint types unit kernel integration
+	$(BIN)/python tests/support/leftovers.py compare build/before.json
+
+lint: $(VENV)/test.installed ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test.installed collection ## mypy, strict
+	cd .collections && $(BIN)/mypy --strict --namespace-packages --explicit-package-bases \
+	    --python-executable $(BIN)/python ansible_collections/hull/engine/plugins
+
+unit: $(VENV)/test.installed collection ## tests that need neither root nor a network
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+kernel: packages $(VENV)/test.installed collection ## tests against this kernel, as root
+	$(BIN)/python -m pytest tests/kernel $(PYTEST_ARGS)
+
+integration: packages $(VENV)/test.installed collection ## playbooks, a registry and images of other tools, as root
+	$(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+
+bench: $(VENV)/test.installed collection ## times, side by side with Docker and Podman where they are installed
+	$(BIN)/python tests/bench/run.py
+
+packages:
+	@requirements/install test
+
+# The checkout may have any name; the collection is found below .collections by its own.
+collection: $(LINK)
+
+$(LINK): FORCE
+	@mkdir -p $(dir $@)
+	@[ "$$(readlink $@)" = "$(CURDIR)" ] || { rm -f $@ && ln -s "$(CURDIR)" $@; }
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { echo "Python 3.9 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || requirements/install venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/%.installed: requirements/%.txt requirements/demo.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .collections build .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
