@@ -139,6 +139,7 @@ class LaunchPlan(Value):
     log: LogPlan | None = None
     auto_remove: bool = False
     shm_size_bytes: int = 64 * 1024 * 1024
+    join_network: int = 0  # pid whose network namespace is joined, where "net" is not new; 0: the host's
     finisher: tuple[str, ...] = ()  # executed by the monitor after the final exit, if nobody else cleans up
 
 

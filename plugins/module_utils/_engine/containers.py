@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Containers: found, listed, created, started, stopped, removed. One function per verb of the command line.
+
+A verb takes the container's record, locks its name while it changes anything, and asks the kernel what is true. What a
+task wants, as opposed to what a user says, is `container_task.py`.
+"""
+
+from __future__ import annotations
+
+from .._base.errors import Conflict, NotFound
+from .._base.names import is_id_prefix
+from .._runtime.state import observe
+from .._store.locks import lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._base.spec import ContainerSpec
+    from .._runtime.client import Started
+    from .._runtime.session import Session
+    from .._runtime.state import RunState
+    from .._store.records import ContainerRecord
+    from .engine import Engine
+    from .images import Progress
+
+RUNNING = ("running", "paused", "restarting")
+
+
+def lookup(engine: Engine, text: str) -> ContainerRecord | None:
+    """The container with this name, id or beginning of an id, or None. Raises Conflict where several ids begin so."""
+    database = engine.database()
+    if database is None:
+        return None
+    record = database.container_by_name(text.lstrip("/"))
+    if record is None and is_id_prefix(text):
+        matches = database.containers_by_prefix(text)
+        if len(matches) > 1:
+            raise Conflict(f"container {text}: {len(matches)} containers have ids that begin so")
+        record = matches[0] if matches else None
+    return record
+
+
+def find(engine: Engine, text: str) -> ContainerRecord:
+    """As `lookup`, but raises NotFound."""
+    record = lookup(engine, text)
+    if record is None:
+        raise NotFound(f"container {text}: no such container")
+    return record
+
+
+def state(engine: Engine, record: ContainerRecord) -> RunState:
+    """What the kernel says about a container."""
+    return observe(engine.paths, record.id)
+
+
+def list_containers(
+    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+) -> list[tuple[ContainerRecord, RunState]]:
+    """Containers with their states, newest first; running ones only unless `all`.
+
+    `filters` as in `docker ps`: name (part of it), id (its beginning), status, label (`key` or `key=value`), ancestor.
+    """
+    database = engine.database()
+    if database is None:
+        return []
+    found = []
+    for record in database.containers():
+        now = state(engine, record)
+        if (all or (filters and "status" in filters) or now.status in RUNNING) and _passes(record, now, filters or {}):
+            found.append((record, now))
+    return found
+
+
+def _passes(record: ContainerRecord, now: RunState, filters: dict[str, list[str]]) -> bool:
+    checks = {
+        "name": lambda value: value.lstrip("/") in record.name,
+        "id": record.id.startswith,
+        "status": lambda value: value == now.status,
+        "ancestor": lambda value: value in (record.image_name, record.image_id),
+        "label": lambda value: _has_label(record, value),
+    }
+    return all(any(checks[name](value) for value in values) for name, values in filters.items())
+
+
+def _has_label(record: ContainerRecord, wanted: str) -> bool:
+    from .creation import declared_spec
+
+    name, equals, value = wanted.partition("=")
+    labels = declared_spec(record).labels
+    return name in labels and (not equals or labels[name] == value)
+
+
+def inspect(engine: Engine, record: ContainerRecord) -> dict[str, Any]:
+    """The container in the shape of `docker inspect`."""
+    from .container_facts import inspect_container
+
+    return inspect_container(engine, record, state(engine, record))
+
+
+def create(
+    engine: Engine,
+    spec: ContainerSpec,
+    *,
+    pull: str = "missing",
+    platform: str = "",
+    progress: Progress | None = None,
+) -> str:
+    """Make a container, its image pulled first if `pull` (missing, always, never) asks for it. Its id."""
+    from . import images
+    from .creation import create_container
+
+    _refuse_taken_name(engine, spec.name)
+    image, _ = images.provide(engine, spec.image, policy=pull, platform=platform, progress=progress)
+    with lock(engine.paths, "container", spec.name):
+        return create_container(engine, spec, image).id
+
+
+def _refuse_taken_name(engine: Engine, name: str) -> None:
+    database = engine.database()
+    if database and database.container_by_name(name):
+        raise Conflict(f"create container {name}: the name is taken", hint="remove that container or rename it")
+
+
+def start(
+    engine: Engine, record: ContainerRecord, *, attach: bool = False, rows: int = 0, columns: int = 0
+) -> Started | None:
+    """Start a container; None where it runs already. With `attach` the result carries its streams.
+
+    Raises LaunchError, with the exit code that a shell user expects, where its command can't be executed.
+    """
+    from .starting import start_container
+
+    with lock(engine.paths, "container", record.name):
+        if state(engine, record).status in RUNNING:
+            return None
+        return start_container(engine, record, attach=attach, rows=rows, columns=columns)
+
+
+def attach(engine: Engine, record: ContainerRecord) -> Session:
+    """The streams of a running container. Raises Conflict where it does not run."""
+    from .._runtime import client
+
+    _require_running(engine, record, "attach to")
+    return client.attach(engine.paths, record.id)
+
+
+def _require_running(engine: Engine, record: ContainerRecord, verb: str) -> RunState:
+    now = state(engine, record)
+    if now.status not in RUNNING:
+        raise Conflict(f"{verb} container {record.name}: it is not running", hint="start it first")
+    return now
+
+
+def stop(
+    engine: Engine,
+    record: ContainerRecord,
+    *,
+    timeout_s: int | None = None,
+    signal: int = 0,
+) -> bool:
+    """Stop a container: its stop signal, then after the timeout SIGKILL. Whether it was running."""
+    from .._runtime import client
+    from .creation import plan_of
+
+    with lock(engine.paths, "container", record.name):
+        if state(engine, record).status not in RUNNING:
+            return False
+        plan = plan_of(record)
+        seconds = plan.stop_timeout_s if timeout_s is None else timeout_s
+        client.stop(engine.paths, record.id, signal or plan.stop_signal, seconds)
+        return True
+
+
+def kill(engine: Engine, record: ContainerRecord, signal: int = 9) -> None:
+    """Send a signal to the container's first process. Raises Conflict where it does not run."""
+    from .._runtime import client
+
+    _require_running(engine, record, "kill")
+    client.kill(engine.paths, record.id, signal)
+
+
+def restart(engine: Engine, record: ContainerRecord, *, timeout_s: int | None = None) -> None:
+    """Stop the container if it runs, and start it."""
+    stop(engine, record, timeout_s=timeout_s)
+    start(engine, record)
+
+
+def pause(engine: Engine, record: ContainerRecord, frozen: bool) -> bool:
+    """Freeze or thaw all processes of a running container. Whether that changed anything."""
+    from .._kernel.cgroups import Cgroup, detect
+    from .creation import plan_of
+
+    now = _require_running(engine, record, "pause" if frozen else "unpause")
+    if now.paused == frozen:
+        return False
+    cgroup = Cgroup(detect(), plan_of(record).cgroup)
+    if frozen:
+        cgroup.freeze()
+    else:
+        cgroup.thaw()
+    return True
+
+
+def wait(engine: Engine, record: ContainerRecord, *, timeout_s: float = 0) -> int:
+    """Wait until the container has stopped for good; its exit status. 0 seconds is without end. Raises Timeout."""
+    from .._runtime import client
+
+    return client.wait(engine.paths, record.id, timeout_s=timeout_s)
+
+
+def remove(engine: Engine, record: ContainerRecord, *, force: bool = False, volumes: bool = False) -> None:
+    """Remove a stopped container, with `volumes` its anonymous volumes too; `force` kills a running one first."""
+    from .._runtime import client, reconcile
+    from .._store.removal import remove_container
+    from .creation import plan_of
+
+    with lock(engine.paths, "container", record.name):
+        if state(engine, record).status in RUNNING:
+            if not force:
+                raise Conflict(
+                    f"remove container {record.name}: it is running", hint="stop it first, or remove it with force"
+                )
+            client.stop(engine.paths, record.id, 9, 0)
+        reconcile.reconcile(engine.paths, plan_of(record))
+        remove_container(engine.paths, engine.records, record, volumes=volumes)
+
+
+def rename(engine: Engine, record: ContainerRecord, name: str) -> None:
+    """Give a container another name. Raises Conflict where that is taken."""
+    from .._base.codec import render
+    from .._base.names import check_name
+    from .._base.spec import to_record
+    from .._base.values import replace
+    from .creation import declared_spec, effective_mounts, launch_record, plan_of
+
+    check_name(name)
+    spec = replace(declared_spec(record), name=name)
+    plan = replace(plan_of(record), name=name)
+    with lock(engine.paths, "container", record.name), engine.records.transaction():
+        engine.records.update_container(
+            record.id,
+            name=name,
+            spec=render(to_record(spec)),
+            launch=launch_record(plan, effective_mounts(record)),
+        )
+
+
+def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tuple[str, ...]:
+    """Apply a changed spec that differs from the declared one only in what can change live. Warnings of the kernel.
+
+    The kernel first, the record second: a limit that the kernel refuses changes nothing.
+    """
+    from .._base.codec import render
+    from .._base.spec import to_record
+    from .._runtime import client
+    from .creation import effective_mounts, launch_record, plan_of
+    from .resolve import with_limits
+
+    with lock(engine.paths, "container", record.name):
+        plan = with_limits(plan_of(record), spec)
+        warnings: tuple[str, ...] = ()
+        if state(engine, record).status in RUNNING:
+            warnings = client.update(engine.paths, plan)
+        with engine.records.transaction():
+            engine.records.update_container(
+                record.id,
+                spec=render(to_record(spec)),
+                launch=launch_record(plan, effective_mounts(record)),
+            )
+    return warnings

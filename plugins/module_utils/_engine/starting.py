@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Starting a container that exists: what may have changed since it was made is provided anew, then it is launched.
+
+The bridge (gone after a reboot), host ports, hosts and resolv.conf. These files lie in the run-time directory: they are
+written at each start, and a restart policy finds them there.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._base.errors import Conflict, NotFound
+from .._base.values import replace
+from .._runtime import client
+from .._runtime.state import observe
+from .creation import (
+    BRIDGE_NETWORK,
+    declared_spec,
+    effective_mounts,
+    etc_mounts,
+    launch_record,
+    plan_of,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._base.spec import ContainerSpec
+    from .._runtime.client import Started
+    from .._runtime.launch_plan import LaunchPlan, PortPlan
+    from .._store.records import ContainerRecord
+    from .engine import Engine
+
+
+def start_container(
+    engine: Engine, record: ContainerRecord, *, attach: bool, rows: int = 0, columns: int = 0
+) -> Started:
+    """Launch a container that does not run. The caller holds its lock."""
+    from .._runtime.reconcile import reconcile
+
+    spec, plan = declared_spec(record), plan_of(record)
+    reconcile(engine.paths, plan)
+    _check_mounts(engine, record)
+    plan = _with_network(engine, record, spec, plan)
+    _write_etc(engine, spec, plan)
+    targets = {mount.target for mount in plan.mounts}
+    kept = launch_record(plan, effective_mounts(record))
+    if kept != record.launch:
+        with engine.records.transaction():
+            engine.records.update_container(record.id, launch=kept)
+    ready = replace(
+        plan, mounts=plan.mounts + etc_mounts(plan.run_directory, targets), finisher=_finisher(engine, plan)
+    )
+    return client.start(engine.paths, ready, attach=attach, rows=rows, columns=columns)
+
+
+def _finisher(engine: Engine, plan: LaunchPlan) -> tuple[str, ...]:
+    """What the monitor executes when a container that is to be removed at its exit has nobody else to do so."""
+    from .._runtime.launch_code import finisher_command
+
+    return finisher_command(engine.paths, plan.container_id) if plan.auto_remove else ()
+
+
+def _check_mounts(engine: Engine, record: ContainerRecord) -> None:
+    for mount in effective_mounts(record):
+        source = engine.paths.volume(mount.source) if mount.kind == "volume" else mount.source
+        if mount.kind != "tmpfs" and not os.path.lexists(source):
+            raise NotFound(
+                f"start container {record.name}: {source} for {mount.target} does not exist",
+                hint="it existed when the container was made: bring it back, or remove the container",
+            )
+
+
+def _with_network(engine: Engine, record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan) -> LaunchPlan:
+    if spec.network_mode.startswith("container:"):
+        return replace(plan, join_network=_provider_pid(engine, record, spec.network_mode.partition(":")[2]))
+    if spec.network_mode != BRIDGE_NETWORK or plan.network is None:
+        return plan
+    from .._net.bridges import ensure_bridge, table_name
+
+    ensure_bridge(engine.records, engine.paths)
+    ports = _ports(engine, record, spec)
+    return replace(plan, network=replace(plan.network, ports=ports, nft_table=table_name(engine.paths)))
+
+
+def _provider_pid(engine: Engine, record: ContainerRecord, name: str) -> int:
+    from .containers import find
+
+    provider = find(engine, name)
+    now = observe(engine.paths, provider.id)
+    if now.status not in ("running", "paused"):
+        raise Conflict(f"start container {record.name}: container {name}, whose network it joins, is not running")
+    return now.pid
+
+
+def _ports(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tuple[PortPlan, ...]:
+    """The published ports with every host port chosen. Raises Conflict, naming who holds one that is taken."""
+    if not spec.ports:
+        return ()
+    from .._net.ports import check_free, choose_ports
+
+    holders = _holders(engine, record)
+    ports = choose_ports(spec.ports, set(holders))
+    for port in ports:
+        check_free(port, holders)
+    return ports
+
+
+def _holders(engine: Engine, record: ContainerRecord) -> dict[tuple[str, int, str], str]:
+    """Host ports of the other running containers: (address, port, protocol) to container name."""
+    found = {}
+    for other in engine.records.containers():
+        plan = plan_of(other)
+        if other.id == record.id or plan.network is None or not plan.network.ports:
+            continue
+        if observe(engine.paths, other.id).status in ("running", "paused", "restarting"):
+            for port in plan.network.ports:
+                found[(port.host_address, port.host_port, port.protocol)] = other.name
+    return found
+
+
+def _write_etc(engine: Engine, spec: ContainerSpec, plan: LaunchPlan) -> None:
+    from .._net.resolver import hosts_file, resolv_conf
+
+    own = plan.network is not None
+    address = plan.network.address.partition("/")[0] if plan.network else ""
+    gateway = plan.network.gateway if plan.network else ""
+    host_text = _read_host("/etc/resolv.conf")
+    texts = {
+        "hostname": plan.hostname + "\n",
+        "hosts": hosts_file(plan.hostname, spec.domainname, address, extra=spec.etc_hosts, gateway=gateway),
+        "resolv.conf": resolv_conf(host_text, dns_servers=spec.dns_servers, own_network=own),
+    }
+    os.makedirs(plan.run_directory, mode=0o700, exist_ok=True)
+    for name, text in texts.items():
+        path = f"{plan.run_directory}/{name}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with open(fd, "w") as file:
+            file.write(text)
+            os.fchmod(fd, 0o644)
+
+
+def _read_host(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(65536)
+    except OSError:
+        return ""

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Filling a new volume with what the image has at its mount point, as Docker does.
+
+The source is resolved inside the image's root (openat2), so a link in the image can't lead out of it, and everything is
+copied descriptor-relative: owner, mode, times, xattrs, links, hard links, FIFOs and devices. A volume that has any
+content is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .._store.locks import lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._base.paths import Paths
+    from .._store.records import ImageRecord
+
+_CHUNK = 1 << 20
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_XATTR_PREFIXES = ("user.", "security.capability", "system.posix_acl")
+
+
+def copy_up(paths: Paths, volume: str, image: ImageRecord, target: str) -> bool:
+    """Copy the image's directory `target` into the volume if that is empty. Whether anything was copied."""
+    with lock(paths, "volume", volume):
+        destination = os.open(paths.volume(volume), _DIRECTORY)
+        try:
+            if _has_entries(destination):
+                return False
+            return _copy_from_image(paths, image, target, destination)
+        finally:
+            os.close(destination)
+
+
+def _has_entries(directory: int) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is not None
+
+
+def _copy_from_image(paths: Paths, image: ImageRecord, target: str, destination: int) -> bool:
+    from .._kernel.overlay import overlay_mount
+    from .._sys.file_calls import openat2
+    from .._sys.open_flags import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
+
+    layers = [f"{paths.layer(diff_id)}/fs" for diff_id in reversed(image.layers)]
+    root = overlay_mount(layers, "", "", read_only=True)
+    try:
+        source = openat2(
+            root, target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    finally:
+        os.close(root)
+    try:
+        _Copy(destination).directory(source, destination, "")
+    finally:
+        os.close(source)
+    return True
+
+
+class _Copy:
+    """One copy of a tree; remembers inodes with several names, so that they stay one file."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._names: dict[tuple[int, int], str] = {}
+
+    def directory(self, source: int, destination: int, path: str) -> None:
+        """Copy the entries and then the attributes of one directory, `path` below the root with a slash at its end."""
+        for name in os.listdir(source):
+            found = os.stat(name, dir_fd=source, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                self._subdirectory(source, destination, name, path)
+            elif not self._link(destination, name, found, path):
+                _copy_entry(source, destination, name, found)
+        _copy_attributes(source, destination, os.fstat(source))
+
+    def _subdirectory(self, source: int, destination: int, name: str, path: str) -> None:
+        os.mkdir(name, 0o700, dir_fd=destination)
+        inner_source = os.open(name, _DIRECTORY, dir_fd=source)
+        inner_destination = os.open(name, _DIRECTORY, dir_fd=destination)
+        try:
+            self.directory(inner_source, inner_destination, f"{path}{name}/")
+        finally:
+            os.close(inner_source)
+            os.close(inner_destination)
+
+    def _link(self, destination: int, name: str, found: os.stat_result, path: str) -> bool:
+        """Make a further name of a file that was copied already. Whether it was."""
+        if found.st_nlink < 2:
+            return False
+        first = self._names.setdefault((found.st_dev, found.st_ino), path + name)
+        if first == path + name:
+            return False
+        os.link(first, name, src_dir_fd=self._root, dst_dir_fd=destination, follow_symlinks=False)
+        return True
+
+
+def _copy_entry(source: int, destination: int, name: str, found: os.stat_result) -> None:
+    if stat.S_ISREG(found.st_mode):
+        _copy_file(source, destination, name, found)
+        return
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=destination)
+    elif stat.S_ISSOCK(found.st_mode):
+        return
+    else:
+        os.mknod(name, found.st_mode, found.st_rdev, dir_fd=destination)
+    os.chown(name, found.st_uid, found.st_gid, dir_fd=destination, follow_symlinks=False)
+    if not stat.S_ISLNK(found.st_mode):
+        os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=destination)
+    os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=destination, follow_symlinks=False)
+
+
+def _copy_file(source: int, destination: int, name: str, found: os.stat_result) -> None:
+    reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        writer = os.open(name, flags, 0o600, dir_fd=destination)
+        try:
+            offset = 0
+            while offset < found.st_size:
+                sent = os.sendfile(writer, reader, offset, _CHUNK)
+                if not sent:
+                    break
+                offset += sent
+            _copy_attributes(reader, writer, found)
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def _copy_attributes(source: int, destination: int, found: os.stat_result) -> None:
+    """Owner, then mode (chown clears setuid), then xattrs (chown clears capabilities), then times."""
+    os.fchown(destination, found.st_uid, found.st_gid)
+    os.fchmod(destination, stat.S_IMODE(found.st_mode))
+    for attribute in os.listxattr(source):
+        if attribute.startswith(_XATTR_PREFIXES):
+            os.setxattr(destination, attribute, os.getxattr(source, attribute))
+    os.utime(destination, ns=(found.st_atime_ns, found.st_mtime_ns))
