@@ -308,7 +308,7 @@ class Cgroup:
             return self.directory("freezer") + "/freezer.state", ("FROZEN", "THAWED")
         if self._unified:
             return self._unified + "/cgroup.freeze", ("1", "0")
-        raise Unsupported("pause: this host has no freezer cgroup controller", hint=_cure("freezer"))
+        raise Unsupported("pause: this host has no freezer cgroup controller", hint=cure("freezer"))
 
     def pids(self) -> list[int]:
         """All processes in the cgroup and below, as this pid namespace numbers them; empty when it is gone."""
@@ -449,12 +449,12 @@ def missing_controllers(host: CgroupHost, limits: dict[str, Any]) -> list[tuple[
         value = limits.get(field)
         if not value or value == -1 or (field == "pids" and value == _DEFAULT_PIDS) or host.has(controller):
             continue
-        missing.append((option, controller, _cure(controller)))
+        missing.append((option, controller, cure(controller)))
     return missing
 
 
-def _cure(controller: str, proc_cgroups: str | None = None) -> str:
-    """What the administrator can do about a missing controller."""
+def cure(controller: str, proc_cgroups: str | None = None) -> str:
+    """What the administrator can do about a missing controller; reads /proc/cgroups unless its text is given."""
     table = {}
     for line in ((read_or_none("/proc/cgroups") or "") if proc_cgroups is None else proc_cgroups).split("\n"):
         words = line.split()
