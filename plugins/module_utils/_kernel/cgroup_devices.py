@@ -17,7 +17,8 @@ from .._base.errors import Denied, Unsupported
 from .._sys import bpf_calls
 from .._sys.process_calls import prlimit
 from .bpf import device_program
-from .cgroup_files import Setting, apply, read_text, syscall_error
+from .cgroup_files import Setting, apply, read_text
+from .failures import syscall_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

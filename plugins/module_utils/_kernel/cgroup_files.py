@@ -14,8 +14,9 @@ import errno
 import os
 import time
 
-from .._base.errors import Conflict, Denied, Invalid, SyscallError, Timeout, Unsupported
+from .._base.errors import Conflict, Denied, Invalid, Timeout, Unsupported
 from .._base.values import Value
+from .failures import syscall_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ _POLL_LONGEST_S = 0.02
 class Setting(Value):
     """One value for one file. `option` is the module's name of it, for messages.
 
-    `without`: the warning to give where this kernel does not have the file; empty makes that an error.
+    `without` says what is done where this kernel does not have the file: None is an error, a text a warning, an empty
+    text nothing at all.
     """
 
     option: str
     path: str
     value: str
-    without: str = ""
+    without: str | None = None
 
 
 def read_text(path: str) -> str:
@@ -90,11 +92,6 @@ def write_text(path: str, value: str) -> None:
         os.close(fd)
 
 
-def syscall_error(operation: str, error: OSError, *, hint: str = "") -> SyscallError:
-    """A SyscallError that says what was tried, and the kernel's answer."""
-    return SyscallError(f"{operation}: {error.strerror}", errno=error.errno or 0, hint=hint)
-
-
 def setting_error(setting: Setting, error: OSError) -> HullError:
     """What a refused write means for the one who asked for it."""
     operation = f"write {setting.value!r} to {setting.path}"
@@ -122,8 +119,8 @@ def apply(settings: list[Setting], *, undo: bool) -> tuple[str, ...]:
             before = read_or_none(setting.path) if undo else None
             write_text(setting.path, setting.value)
         except OSError as error:
-            if error.errno == errno.ENOENT and setting.without:
-                if setting.without not in warnings:
+            if error.errno == errno.ENOENT and setting.without is not None:
+                if setting.without and setting.without not in warnings:
                     warnings.append(setting.without)
                 continue
             _restore(done)

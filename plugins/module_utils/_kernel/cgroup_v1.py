@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 
-from .cgroup_files import Setting, read_int, read_or_none, read_table
+from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, write_text
+from .cgroup_sets import check_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def _memory_and_swap(directory: str, limits: dict[str, Any], *, fresh: bool) -> 
     set_limit = Setting("memory", limit_path, str(limit) if limit > 0 else "-1")
     current = read_or_none(total_path)
     if current is None:
-        without = NO_SWAP_ACCOUNTING if total >= 0 else "memory_swap: nothing to lift"
-        return [set_limit] if total < 0 else [set_limit, Setting("memory_swap", total_path, str(total), without)]
+        return [set_limit, Setting("memory_swap", total_path, str(total), NO_SWAP_ACCOUNTING if total >= 0 else "")]
     set_total = Setting("memory_swap", total_path, str(total))
     # The kernel refuses any moment with memory above memory plus swap.
     raising = total < 0 or total >= int(current)
@@ -76,7 +76,7 @@ def cpu(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]
         settings.append(Setting("cpu_shares", directory + "/cpu.shares", str(shares or 1024)))
     if quota_us or (quota_us == 0 and not fresh):
         period_us = limits.get("cpu_period_us") or 100_000
-        without = "" if quota_us > 0 else "cpus: this kernel has no CPU quota to lift"
+        without = None if quota_us > 0 else ""  # a kernel without quotas has none to lift
         # Without a quota any period is valid, so the pair is never wrong in between.
         if not fresh:
             settings.append(Setting("cpus", directory + "/cpu.cfs_quota_us", "-1", without))
@@ -87,15 +87,20 @@ def cpu(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]
 
 
 def cpuset(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """cpuset.cpus and cpuset.mems; an empty limit is the parent's set, because version 1 has no empty one."""
+    """cpuset.cpus and cpuset.mems; an empty limit is the parent's set, because version 1 has no empty one.
+
+    Raises Invalid for CPUs and nodes that are not there.
+    """
     settings = []
     for option in ("cpuset_cpus", "cpuset_mems"):
-        path = f"{directory}/{option.replace('_', '.')}"
+        name = option.replace("_", ".")
         wanted = limits.get(option)
-        if wanted == "" and not fresh:
-            wanted = read_or_none(f"{os.path.dirname(directory)}/{option.replace('_', '.')}")
+        if not wanted and (wanted is None or fresh):
+            continue
+        available = read_or_none(f"{os.path.dirname(directory)}/{name}") or ""
         if wanted:
-            settings.append(Setting(option, path, wanted))
+            check_set(wanted, available, option=option)
+        settings.append(Setting(option, f"{directory}/{name}", wanted or available))
     return settings
 
 
@@ -131,8 +136,6 @@ def copy_cpuset(root: str, directory: str) -> None:
 
 
 def _inherit(root: str, directory: str, name: str) -> str:
-    from .cgroup_files import read_text, write_text
-
     value = read_text(directory + name)
     if not value and len(directory) > len(root):
         value = _inherit(root, os.path.dirname(directory), name)

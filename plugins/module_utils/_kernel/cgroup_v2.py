@@ -14,8 +14,10 @@ import errno
 import os
 
 from .._base.errors import Conflict, Unsupported
-from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, syscall_error, write_text
+from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, write_text
+from .cgroup_sets import check_set
 from .cgroup_v1 import pids, pids_usage, swap_total
+from .failures import syscall_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def memory(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setti
         limit = max(read_int(directory + "/memory.max"), 0) if given is None else given
         total = swap_total(limit, limits.get("memory_swap_bytes", 0))
         swap = "max" if total < 0 else str(max(total - max(limit, 0), 0))
-        without = NO_SWAP_ACCOUNTING if total >= 0 else "memory_swap: nothing to lift"
+        without = NO_SWAP_ACCOUNTING if total >= 0 else ""
         if total >= 0 or not fresh:
             settings.append(Setting("memory_swap", directory + "/memory.swap.max", swap, without))
         if given is not None and (limit > 0 or not fresh):
@@ -75,18 +77,22 @@ def cpu(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]
     if quota_us or (quota_us == 0 and not fresh):
         quota = str(quota_us) if quota_us > 0 else "max"
         value = f"{quota} {limits.get('cpu_period_us') or 100_000}"
-        without = "" if quota_us > 0 else "cpus: this kernel has no CPU quota to lift"
+        without = None if quota_us > 0 else ""  # a kernel without quotas has none to lift
         settings.append(Setting("cpus", directory + "/cpu.max", value, without))
     return settings
 
 
 def cpuset(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """cpuset.cpus and cpuset.mems; empty means the parent's."""
+    """cpuset.cpus and cpuset.mems; empty means the parent's. Raises Invalid for those that are not there."""
     settings = []
     for option in ("cpuset_cpus", "cpuset_mems"):
+        name = option.replace("_", ".")
         wanted = limits.get(option)
+        if wanted:
+            available = read_or_none(f"{os.path.dirname(directory)}/{name}.effective") or ""
+            check_set(wanted, available, option=option)
         if wanted or (wanted == "" and not fresh):
-            settings.append(Setting(option, f"{directory}/{option.replace('_', '.')}", wanted))
+            settings.append(Setting(option, f"{directory}/{name}", wanted))
     return settings
 
 

@@ -23,7 +23,9 @@ import time
 from .._base.errors import Conflict, Invalid, SyscallError, Timeout, Unsupported
 from .._base.values import Value
 from . import cgroup_files, cgroup_v1, cgroup_v2
-from .cgroup_files import read_or_none, read_table, read_text, wait_until, write_text
+from .cgroup_files import read_or_none, read_table, wait_until, write_text
+from .cgroup_host import CgroupHost, cure, detect, missing_controllers
+from .failures import syscall_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,30 +33,20 @@ if TYPE_CHECKING:
 
     from .cgroup_files import Setting
 
-_CONTROLLERS = frozenset(
-    "cpu cpuacct cpuset memory devices freezer blkio pids net_cls net_prio perf_event hugetlb rdma misc dmem".split()
-)
+__all__ = [
+    "Cgroup",
+    "CgroupHost",
+    "Usage",
+    "cure",
+    "detect",
+    "enter_supervisor",
+    "missing_controllers",
+    "remove_if_empty",
+]
+
 _SIGKILL = 9
+_TRIES = 10
 DEADLINE_S = 10.0
-
-
-class CgroupHost(Value):
-    """The host's hierarchies.
-
-    `version` is "1", "2", "hybrid", or "" where none is mounted. `mounts` gives for each controller, and each named
-    version 1 hierarchy (`name=systemd`), the directory of its root; `unified` is the root of the version 2 tree or
-    empty. A controller whose directory is `unified` is a version 2 one; there `blkio` is called `io`, and freezer and
-    devices need no controller.
-    """
-
-    version: str
-    mounts: dict[str, str]
-    unified: str = ""
-
-    def has(self, controller: str) -> bool:
-        """Whether a hierarchy has the controller, by its version 1 or 2 name (`blkio` and `io` are one)."""
-        other = {"blkio": "io", "io": "blkio"}.get(controller, controller)
-        return controller in self.mounts or other in self.mounts
 
 
 class Usage(Value):
@@ -76,45 +68,6 @@ class Usage(Value):
     pids_refused: int = 0
     io_read_bytes: int = 0
     io_write_bytes: int = 0
-
-
-def detect(mountinfo: str | None = None) -> CgroupHost:
-    """The hierarchies that this process's mount namespace shows; `mountinfo` is the text of /proc/self/mountinfo.
-
-    Where a hierarchy is mounted more than once, a writable mount of its root below /sys/fs/cgroup wins.
-    Source: proc_pid_mountinfo(5).
-    """
-    best: dict[str, tuple[int, str]] = {}
-    for line in (read_text("/proc/self/mountinfo") if mountinfo is None else mountinfo).split("\n"):
-        fields, _, rest = line.partition(" - ")
-        kind, _, rest = rest.partition(" ")
-        if kind not in ("cgroup", "cgroup2"):
-            continue
-        words = fields.split(" ")
-        root, point, writable = words[3], words[4], "rw" in words[5].split(",")
-        rank = 4 * writable + 2 * (root == "/") + point.startswith("/sys/fs/cgroup")
-        names = ["unified"] if kind == "cgroup2" else _names_v1(rest.partition(" ")[2])
-        for name in names:
-            if name not in best or rank > best[name][0]:
-                best[name] = (rank, _unescape(point))
-    mounts = {name: point for name, (_, point) in best.items()}
-    unified = mounts.pop("unified", "")
-    used_v1 = not mounts.keys().isdisjoint(("memory", "cpu", "cpuset", "pids", "blkio", "devices", "freezer"))
-    for name in (read_or_none(unified + "/cgroup.controllers") or "").split() if unified else ():
-        mounts.setdefault(name, unified)
-    version = ("hybrid" if used_v1 else "2") if unified else "1" if mounts else ""
-    return CgroupHost(version, mounts, unified)
-
-
-def _names_v1(super_options: str) -> list[str]:
-    return [name for name in super_options.split(",") if name in _CONTROLLERS or name.startswith("name=")]
-
-
-def _unescape(path: str) -> str:
-    """Undo the octal escapes of mountinfo: blank, tab, newline, backslash."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(code, character)
-    return path
 
 
 class Cgroup:
@@ -161,6 +114,7 @@ class Cgroup:
         except BaseException:
             for directory in made:
                 cgroup_files.remove_tree(directory, time.monotonic() + 1)
+            remove_if_empty(self.host, self.path.partition("/")[0])
             raise
 
     def _refuse_missing(self, limits: dict[str, Any]) -> None:
@@ -169,24 +123,25 @@ class Cgroup:
 
     def _make(self, root: str, made: list[str]) -> None:
         directory = f"{root}/{self.path}"
-        try:
-            fresh = cgroup_files.make_directory(directory)
-        except FileNotFoundError:
-            self._make_parents(root)
-            fresh = cgroup_files.make_directory(directory)
-        if not fresh:
+        if not self._make_directory(root, directory):
             self._replace(directory)
         made.append(directory)
-        if root == self.host.unified:
-            cgroup_v2.enable(root, os.path.dirname(directory))
-        elif root == self.host.mounts.get("cpuset"):
-            cgroup_v1.copy_cpuset(root, directory)
+        try:
+            if root == self.host.unified:
+                cgroup_v2.enable(root, os.path.dirname(directory))
+            elif root == self.host.mounts.get("cpuset"):
+                cgroup_v1.copy_cpuset(root, directory)
+        except OSError as error:
+            raise syscall_error(f"make cgroup {directory}", error) from error
 
-    def _make_parents(self, root: str) -> None:
-        at = root
-        for part in self.path.split("/")[:-1]:
-            at = f"{at}/{part}"
-            cgroup_files.make_directory(at)
+    def _make_directory(self, root: str, directory: str) -> bool:
+        """Make it and its parents; False where it exists. Parents may be removed meanwhile, as empty, by another."""
+        for _ in range(_TRIES):
+            try:
+                return cgroup_files.make_directory(directory)
+            except FileNotFoundError:
+                _make_parents(root, self.path)
+        raise Conflict(f"make cgroup {directory}: its parent keeps disappearing")
 
     def _replace(self, directory: str) -> None:
         pids = cgroup_files.pids_in(directory)
@@ -268,7 +223,7 @@ class Cgroup:
         try:
             return os.open(self._unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise cgroup_files.syscall_error(f"open cgroup {self._unified}", error) from error
+            raise syscall_error(f"open cgroup {self._unified}", error) from error
 
     def freeze(self, *, timeout_s: float = DEADLINE_S) -> None:
         """Stop all processes until `thaw`; returns when they are. Raises Timeout, and is undone then."""
@@ -284,7 +239,7 @@ class Cgroup:
         try:
             write_text(name, value[0])
         except OSError as error:
-            raise cgroup_files.syscall_error(f"freeze cgroup {self.path}", error) from error
+            raise syscall_error(f"freeze cgroup {self.path}", error) from error
         return self.is_frozen()
 
     def thaw(self) -> None:
@@ -295,7 +250,7 @@ class Cgroup:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise cgroup_files.syscall_error(f"thaw cgroup {self.path}", error) from error
+            raise syscall_error(f"thaw cgroup {self.path}", error) from error
 
     def is_frozen(self) -> bool:
         """Whether all processes are stopped by `freeze`."""
@@ -386,6 +341,16 @@ class Cgroup:
         return read_table(f"{self.directory('memory')}/{name}").get("oom_kill", 0)
 
 
+def _make_parents(root: str, path: str) -> None:
+    directory = root
+    for part in path.split("/")[:-1]:
+        directory = f"{directory}/{part}"
+        try:
+            cgroup_files.make_directory(directory)
+        except FileNotFoundError:
+            return  # the next try begins from the top
+
+
 def _move(pid: int, directory: str, name: str = "cgroup.procs") -> None:
     try:
         write_text(f"{directory}/{name}", str(pid))
@@ -395,7 +360,7 @@ def _move(pid: int, directory: str, name: str = "cgroup.procs") -> None:
             hint = "the cgroup passes controllers on, so only cgroups below it may have processes"
         elif error.errno == errno.EINVAL:
             hint = "a real-time process can't enter a cgroup without real-time budget"
-        raise cgroup_files.syscall_error(f"move process {pid} to cgroup {directory}", error, hint=hint) from error
+        raise syscall_error(f"move process {pid} to cgroup {directory}", error, hint=hint) from error
 
 
 def _kill(pid: int, still_in: Cgroup | None) -> None:
@@ -414,60 +379,6 @@ def _kill(pid: int, still_in: Cgroup | None) -> None:
             os.close(fd)
     except ProcessLookupError:
         pass
-
-
-_NEEDS = (
-    ("memory_bytes", "memory", "memory"),
-    ("memory_swap_bytes", "memory_swap", "memory"),
-    ("memory_reservation_bytes", "memory_reservation", "memory"),
-    ("cpu_quota_us", "cpus", "cpu"),
-    ("cpu_shares", "cpu_shares", "cpu"),
-    ("cpuset_cpus", "cpuset_cpus", "cpuset"),
-    ("cpuset_mems", "cpuset_mems", "cpuset"),
-    ("pids", "pids_limit", "pids"),
-    ("blkio_weight", "blkio_weight", "blkio"),
-)
-_DEFAULT_PIDS = 2048
-_KERNEL_OPTIONS = {
-    "memory": "CONFIG_MEMCG",
-    "cpu": "CONFIG_CGROUP_SCHED",
-    "cpuset": "CONFIG_CPUSETS",
-    "pids": "CONFIG_CGROUP_PIDS",
-    "blkio": "CONFIG_BLK_CGROUP",
-    "freezer": "CONFIG_CGROUP_FREEZER",
-    "devices": "CONFIG_CGROUP_DEVICE",
-}
-
-
-def missing_controllers(host: CgroupHost, limits: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Which of the limits this host can't keep at all: (option, controller, cure). Makes nothing.
-
-    The default limit of processes is not counted: without a pids controller it is dropped with a warning.
-    """
-    missing = []
-    for field, option, controller in _NEEDS:
-        value = limits.get(field)
-        if not value or value == -1 or (field == "pids" and value == _DEFAULT_PIDS) or host.has(controller):
-            continue
-        missing.append((option, controller, cure(controller)))
-    return missing
-
-
-def cure(controller: str, proc_cgroups: str | None = None) -> str:
-    """What the administrator can do about a missing controller; reads /proc/cgroups unless its text is given."""
-    table = {}
-    for line in ((read_or_none("/proc/cgroups") or "") if proc_cgroups is None else proc_cgroups).split("\n"):
-        words = line.split()
-        if len(words) == 4 and words[3].isdigit():
-            table[words[0]] = words[3] == "1"
-    if table.get(controller) is False:
-        return f"boot with cgroup_enable={controller}"
-    if table.get(controller):
-        return (
-            f"the kernel has it, but it is not mounted: mount -t cgroup -o {controller} {controller} "
-            f"/sys/fs/cgroup/{controller}, or boot with systemd.unified_cgroup_hierarchy=1"
-        )
-    return f"boot a kernel that is built with {_KERNEL_OPTIONS.get(controller, 'it')}"
 
 
 def _check(limits: dict[str, Any]) -> None:
@@ -492,9 +403,17 @@ def enter_supervisor(host: CgroupHost, parent: str) -> None:
     if host.unified:
         roots.append(host.unified)
     for root in roots:
-        for directory in (f"{root}/{parent}", f"{root}/{parent}/supervisor"):
-            cgroup_files.make_directory(directory)
-        _move(0, f"{root}/{parent}/supervisor")
+        _enter(root, f"{parent}/supervisor")
+
+
+def _enter(root: str, path: str) -> None:
+    for last in range(_TRIES, 0, -1):
+        _make_parents(root, path + "/")
+        try:
+            return _move(0, f"{root}/{path}")
+        except SyscallError as error:  # removed as empty in between
+            if error.errno not in (errno.ENOENT, errno.ENODEV) or last == 1:
+                raise
 
 
 def remove_if_empty(host: CgroupHost, parent: str) -> None:
@@ -505,4 +424,4 @@ def remove_if_empty(host: CgroupHost, parent: str) -> None:
                 os.rmdir(directory)
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY, errno.ENOENT):
-                    raise cgroup_files.syscall_error(f"remove cgroup {directory}", error) from error
+                    raise syscall_error(f"remove cgroup {directory}", error) from error
