@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Capabilities: names and numbers, what a container gets by default, and the taking away of the rest.
+
+Inheritable and ambient sets are always empty: a program gains nothing from file capabilities that the bounding set
+does not hold (CVE-2022-29162). Nothing that the host lacks is ever asked for: missing capabilities are left out.
+Source: capabilities(7), include/uapi/linux/capability.h.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._base.errors import Invalid
+from .._sys.privilege_calls import (
+    ambient_clear,
+    bounding_set_drop,
+    bounding_set_has,
+    capget,
+    capset,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ALL_CAPABILITIES = tuple(
+    "CAP_" + name
+    for name in (
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+        "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL "
+        "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    ).split()
+)
+NUMBERS = {name: number for number, name in enumerate(ALL_CAPABILITIES)}
+
+# Docker's fourteen without MKNOD, NET_RAW and AUDIT_WRITE.
+DEFAULT_CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_SETFCAP",
+)
+
+_CHANGE_IDS = 1 << NUMBERS["CAP_SETUID"] | 1 << NUMBERS["CAP_SETGID"]
+
+
+def _normal_name(text: str, option: str) -> str:
+    """`CAP_NET_RAW` from `net_raw`, `NET_RAW` or `CAP_NET_RAW`; `ALL` stays."""
+    upper = text.strip().upper()
+    if upper in ("ALL", "CAP_ALL"):
+        return "ALL"
+    name = upper if upper.startswith("CAP_") else "CAP_" + upper
+    if name not in NUMBERS:
+        raise Invalid(f"{text!r} is not a capability", option=option, hint="write it like NET_ADMIN, or ALL")
+    return name
+
+
+def resolve_capabilities(add: Iterable[str] = (), drop: Iterable[str] = ()) -> tuple[str, ...]:
+    """The capabilities of a container, ordered by number, from the defaults and what is added and dropped.
+
+    As Docker reads it: adding ALL gives all but those dropped; dropping ALL leaves those added; a name in both lists
+    stays. Pure: the host is not asked. Raises Invalid naming `capabilities` or `cap_drop`.
+    """
+    added = {_normal_name(name, "capabilities") for name in add}
+    dropped = {_normal_name(name, "cap_drop") for name in drop}
+    if "ALL" in added:
+        chosen = set(ALL_CAPABILITIES) - dropped
+    elif "ALL" in dropped:
+        chosen = added
+    else:
+        chosen = set(DEFAULT_CAPABILITIES) - dropped | added
+    return names_of(mask_of(chosen))
+
+
+def mask_of(names: Iterable[str]) -> int:
+    """Names as the kernel's bit mask."""
+    mask = 0
+    for name in names:
+        mask |= 1 << NUMBERS[name]
+    return mask
+
+
+def names_of(mask: int) -> tuple[str, ...]:
+    """A bit mask as names, by number; bits that have no name here are left out."""
+    return tuple(name for name, number in NUMBERS.items() if mask >> number & 1)
+
+
+def _bounding_mask() -> tuple[int, int]:
+    """The bounding set of this process, and how many capabilities the kernel knows."""
+    mask = number = 0
+    try:
+        while number < 64:
+            mask |= bounding_set_has(number) << number
+            number += 1
+    except OSError:  # EINVAL: past the last one
+        pass
+    return mask, number
+
+
+def host_capabilities() -> tuple[str, ...]:
+    """What this process may hand on: permitted and in its bounding set. A host or container may lack some."""
+    return names_of(capget()[1] & _bounding_mask()[0])
+
+
+def apply(names: Iterable[str], uid: int) -> None:
+    """Take every other capability from this process, for good, before it becomes `uid` and executes.
+
+    Call it after setgroups and setgid, before setuid; with uid 0 the process keeps the named ones as permitted and
+    effective, otherwise SETUID and SETGID alone, which the kernel takes when setuid leaves uid 0. `become` does all.
+    """
+    permitted = capget()[1]
+    bounding, known = _bounding_mask()
+    wanted = mask_of(names) & bounding
+    for number in range(known):
+        if bounding >> number & 1 and not wanted >> number & 1:
+            bounding_set_drop(number)
+    ambient_clear()
+    kept = permitted & (wanted if uid == 0 else _CHANGE_IDS)
+    capset(kept, kept, 0)
+
+
+def become(uid: int, gid: int, groups: Iterable[int], names: Iterable[str]) -> None:
+    """Be this user with these groups (the primary one is added) and, for uid 0, these capabilities; for good."""
+    os.setgroups(sorted({gid, *groups}))
+    os.setresgid(gid, gid, gid)
+    apply(names, uid)
+    os.setresuid(uid, uid, uid)
