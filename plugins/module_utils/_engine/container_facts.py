@@ -222,5 +222,5 @@ def _network_settings(spec: ContainerSpec, plan: LaunchPlan, now: RunState) -> d
         "IPAddress": address,
         "IPPrefixLen": int(length or 0),
         "MacAddress": mac,
-        "Networks": {name: endpoint for name in names},
+        "Networks": dict.fromkeys(names, endpoint),
     }

@@ -233,7 +233,8 @@ def _apply(
 
 
 def _execute(engine: Engine, request: ContainerRequest, observed: Observed, planned: TaskPlan) -> Outcome:
-    record, warnings = observed.record, ()
+    record = observed.record
+    warnings: tuple[str, ...] = ()
     if planned.has("created"):
         if record is None:
             record = _create(engine, request, observed)

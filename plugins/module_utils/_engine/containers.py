@@ -8,7 +8,7 @@ task wants, as opposed to what a user says, is `container_task.py`.
 
 from __future__ import annotations
 
-from .._base.errors import Conflict, NotFound
+from .._base.errors import Conflict, Invalid, NotFound
 from .._base.names import is_id_prefix
 from .._runtime.state import observe
 from .._store.locks import lock
@@ -74,14 +74,21 @@ def list_containers(
 
 
 def _passes(record: ContainerRecord, now: RunState, filters: dict[str, list[str]]) -> bool:
-    checks = {
-        "name": lambda value: value.lstrip("/") in record.name,
-        "id": record.id.startswith,
-        "status": lambda value: value == now.status,
-        "ancestor": lambda value: value in (record.image_name, record.image_id),
-        "label": lambda value: _has_label(record, value),
-    }
-    return all(any(checks[name](value) for value in values) for name, values in filters.items())
+    return all(any(_fits(record, now, name, value) for value in values) for name, values in filters.items())
+
+
+def _fits(record: ContainerRecord, now: RunState, name: str, value: str) -> bool:
+    if name == "name":
+        return value.lstrip("/") in record.name
+    if name == "id":
+        return record.id.startswith(value)
+    if name == "status":
+        return value == now.status
+    if name == "ancestor":
+        return value in (record.image_name, record.image_id)
+    if name == "label":
+        return _has_label(record, value)
+    raise Invalid(f"{name!r} is not known", option="filter", hint="use name, id, status, ancestor or label")
 
 
 def _has_label(record: ContainerRecord, wanted: str) -> bool:

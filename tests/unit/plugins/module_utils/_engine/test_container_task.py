@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
+from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
+from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ContainerRequest, Observed, plan
+from ansible_collections.hull.engine.plugins.module_utils._engine.image_facts import ImageConfig
+from ansible_collections.hull.engine.plugins.module_utils._engine.images import ImagePlan
+from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
+from ansible_collections.hull.engine.plugins.module_utils._runtime.state import RunState
+from ansible_collections.hull.engine.plugins.module_utils._store.records import ContainerRecord, ImageRecord
+
+IMAGE = ImageRecord("sha256:" + "a" * 64, "{}", "{}", "", (), 0, 0)
+OTHER = ImageRecord("sha256:" + "b" * 64, "{}", "{}", "", (), 0, 0)
+CONFIG = ImageConfig(env=("PATH=/bin", "LANG=C"), command=("sh",), labels={"maker": "us"}, working_dir="/srv")
+
+
+def request(state="started", *, task=None, **fields):
+    options = {"name": "web", "image": "debian:12", **(task or {})}
+    return ContainerRequest(
+        spec=container_spec(options), given=frozenset(task or {}) | {"name", "image"}, state=state, **fields
+    )
+
+
+def observed(*, declared=None, running=True, image=IMAGE, fetch=""):
+    spec = container_spec({"name": "web", "image": "debian:12", **(declared or {})})
+    record = ContainerRecord("c" * 64, "web", IMAGE.id, "debian:12", 1, "", "")
+    now = RunState(status="running" if running else "exited", pid=7 if running else 0)
+    return Observed(record, spec, CONFIG, now, ImagePlan(image, fetch))
+
+
+def verbs(planned):
+    return [action.verb for action in planned.actions]
+
+
+NOTHING_THERE = Observed(image=ImagePlan(IMAGE))
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "expected"),
+    [
+        ("started", NOTHING_THERE, ["created", "started"]),
+        ("healthy", NOTHING_THERE, ["created", "started"]),
+        ("present", NOTHING_THERE, ["created"]),
+        ("stopped", NOTHING_THERE, ["created"]),
+        ("absent", NOTHING_THERE, []),
+        ("started", observed(), []),
+        ("started", observed(running=False), ["started"]),
+        ("present", observed(), []),
+        ("present", observed(running=False), []),
+        ("stopped", observed(), ["stopped"]),
+        ("stopped", observed(running=False), []),
+        ("absent", observed(), ["stopped", "removed"]),
+        ("absent", observed(running=False), ["removed"]),
+        ("started", Observed(image=ImagePlan(None, "not here")), ["pulled_image", "created", "started"]),
+    ],
+)
+def test_the_state_decides_the_actions(state, there, expected):
+    assert verbs(plan(request(state), there)) == expected
+
+
+def test_a_recreated_container_of_state_present_stays_stopped():
+    planned = plan(request("present", task={"command": "top"}), observed())
+    assert verbs(planned) == ["stopped", "removed", "created"]
+    assert planned.before["running"] and not planned.after["running"]
+
+
+def test_the_same_options_change_nothing():
+    options = {
+        "env": {"A": "1"},
+        "memory": "64M",
+        "volumes": ["data:/data", "/srv:/srv:ro"],
+        "published_ports": ["8080:80"],
+        "labels": {"x": "y"},
+        "command": "sleep 1",
+        "healthcheck": {"test": "true"},
+    }
+    assert verbs(plan(request(task=options), observed(declared=options))) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"env": {"LANG": "C"}}, {"command": "sh"}, {"labels": {"maker": "us"}}, {"working_dir": "/srv"}],
+)
+def test_what_the_image_says_already_is_no_difference(options):
+    assert verbs(plan(request(task=options), observed())) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "before", "after"),
+    [
+        ("env", {"A": "1"}, {"A": "2"}),
+        ("command", "sleep 1", "sleep 2"),
+        ("volumes", ["data:/data"], ["other:/data"]),
+        ("published_ports", ["8080:80"], ["8081:80"]),
+        ("privileged", False, True),
+        ("capabilities", ["NET_ADMIN"], ["SYS_TIME"]),
+        ("hostname", "a", "b"),
+        ("tmpfs", ["/run"], ["/run:size=1m"]),
+    ],
+)
+def test_what_cannot_change_live_recreates_and_says_why(option, before, after):
+    planned = plan(request(task={option: after}), observed(declared={option: before}))
+    assert verbs(planned) == ["stopped", "removed", "created", "started"]
+    assert planned.actions[2].reason == option
+    assert planned.before[option] != planned.after[option]
+
+
+@pytest.mark.parametrize(
+    ("option", "before", "after"),
+    [
+        ("memory", "64M", "128M"),
+        ("cpus", 0.5, 1),
+        ("pids_limit", 50, 60),
+        ("restart_policy", "no", "always"),
+        ("labels", {"a": "1"}, {"a": "2"}),
+        ("cpuset_cpus", "0", "0-1"),
+    ],
+)
+def test_limits_policy_and_labels_change_live(option, before, after):
+    planned = plan(request(task={option: after}), observed(declared={option: before}))
+    assert verbs(planned) == ["updated"]
+    assert planned.actions[0].reason == option
+
+
+def test_an_option_that_the_task_leaves_out_is_not_compared():
+    assert verbs(plan(request(), observed(declared={"memory": "64M", "env": {"A": "1"}, "privileged": True}))) == []
+
+
+def test_more_than_wanted_is_no_difference_unless_strict():
+    there = observed(declared={"env": {"A": "1", "B": "2"}})
+    assert verbs(plan(request(task={"env": {"A": "1"}}), there)) == []
+    strict = request(task={"env": {"A": "1"}}, comparisons={"env": "strict"})
+    assert "created" in verbs(plan(strict, there))
+
+
+def test_ignored_options_and_star():
+    task = {"command": "top", "memory": "1G"}
+    assert verbs(plan(request(task=task, comparisons={"*": "ignore"}), observed())) == []
+    assert verbs(plan(request(task=task, comparisons={"*": "ignore", "memory": "strict"}), observed())) == ["updated"]
+
+
+@pytest.mark.parametrize(
+    "comparisons",
+    [{"nope": "strict"}, {"env": "sometimes"}, {"memory": "allow_more_present"}, {"*": "allow_more_present"}],
+)
+def test_a_comparison_that_makes_no_sense_is_refused(comparisons):
+    with pytest.raises(Invalid, match="comparisons"):
+        plan(request(comparisons=comparisons), observed())
+
+
+def test_another_image_recreates_unless_ignored():
+    there = observed(image=OTHER)
+    assert plan(request(), there).actions[2].reason == "image"
+    assert verbs(plan(request(comparisons={"image": "ignore"}), there)) == []
+
+
+def test_another_name_of_the_same_image_recreates_unless_ignored():
+    there = observed()
+    there = replace(there, record=replace(there.record, image_name="debian:bookworm"))
+    assert plan(request(), there).actions[2].reason == "image_name"
+    assert verbs(plan(request(image_name_mismatch="ignore"), there)) == []
+
+
+def test_restart_restarts_only_what_was_not_started_anyway():
+    assert verbs(plan(request(restart=True), observed())) == ["restarted"]
+    assert verbs(plan(request(restart=True), observed(running=False))) == ["started"]
+    assert "restarted" not in verbs(plan(request(restart=True, recreate=True), observed()))
+
+
+def test_force_kill_kills():
+    assert verbs(plan(request("absent", force_kill=True), observed())) == ["killed", "removed"]
+
+
+def test_without_an_image_nothing_can_be_created():
+    bare = ContainerRequest(spec=container_spec({"name": "web"}), state="started")
+    with pytest.raises(Invalid, match="image: container web does not exist"):
+        plan(bare, Observed())
