@@ -118,8 +118,8 @@ class Cgroup:
             raise
 
     def _refuse_missing(self, limits: dict[str, Any]) -> None:
-        for option, controller, cure in missing_controllers(self.host, limits):
-            raise Unsupported(f"{option}: this host has no {controller} cgroup controller", hint=cure)
+        for option, controller, hint in missing_controllers(self.host, limits):
+            raise Unsupported(f"{option}: this host has no {controller} cgroup controller", hint=hint)
 
     def _make(self, root: str, made: list[str]) -> None:
         directory = f"{root}/{self.path}"
