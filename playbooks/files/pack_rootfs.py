@@ -64,17 +64,20 @@ def pack(destination: str) -> None:
         while name := os.path.dirname(name):
             directories.setdefault(name, 0o755)
     half = f"{destination}.{os.getpid()}"
-    with open(half, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as stream:
-        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name in sorted(directories):
-                add(archive, name, tarfile.DIRTYPE, directories[name])
-            for name, text in sorted(ACCOUNTS.items()):
-                add(archive, name, tarfile.REGTYPE, 0o644, content=text.encode())
-            for name, path in sorted(files.items()):
-                with open(path, "rb") as file:
-                    add(archive, name, tarfile.REGTYPE, 0o755, content=file.read())
-            for name, target in sorted(links.items()):
-                add(archive, name, tarfile.SYMTYPE, 0o777, target=target)
+    with (
+        open(half, "wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name in sorted(directories):
+            add(archive, name, tarfile.DIRTYPE, directories[name])
+        for name, text in sorted(ACCOUNTS.items()):
+            add(archive, name, tarfile.REGTYPE, 0o644, content=text.encode())
+        for name, path in sorted(files.items()):
+            with open(path, "rb") as file:
+                add(archive, name, tarfile.REGTYPE, 0o755, content=file.read())
+        for name, target in sorted(links.items()):
+            add(archive, name, tarfile.SYMTYPE, 0o777, target=target)
     os.replace(half, destination)
 
 

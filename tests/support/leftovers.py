@@ -67,7 +67,14 @@ def cgroups() -> Iterator[str]:
 
 def files() -> Iterator[str]:
     """Files in the places where the engine and its tests put some."""
-    for pattern in ("/run/hull*", "/var/lib/hull*", "/tmp/hull*", "/etc/hull*", "/dev/shm/hull*", "/usr/local/bin/hull"):
+    for pattern in (
+        "/run/hull*",
+        "/var/lib/hull*",
+        "/tmp/hull*",
+        "/etc/hull*",
+        "/dev/shm/hull*",
+        "/usr/local/bin/hull",
+    ):
         yield from glob.glob(pattern)
 
 

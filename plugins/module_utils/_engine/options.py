@@ -48,8 +48,8 @@ def signal_number(name: str | int, *, option: str) -> int:
     return number
 
 
-def _words(value: Any, option: str) -> tuple[str, ...] | None:
-    """A command given as a list, or as one string that is split like a shell would."""
+def split_words(value: Any, *, option: str) -> tuple[str, ...] | None:
+    """A command given as a list, or as one string that is split like a shell would; None stays None. Raises Invalid."""
     if value is None:
         return None
     if isinstance(value, (list, tuple)):
@@ -62,7 +62,8 @@ def _words(value: Any, option: str) -> tuple[str, ...] | None:
         raise Invalid(f"{value!r} can't be split into words: {error}", option=option, hint="give a list") from error
 
 
-def _environment(value: dict[str, Any] | None) -> dict[str, str]:
+def environment(value: dict[str, Any] | None) -> dict[str, str]:
+    """Environment variables. Raises Invalid where a name can't be one or a value is not a string."""
     result = {}
     for name, item in (value or {}).items():
         if not isinstance(item, str):
@@ -264,9 +265,9 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
     return ContainerSpec(
         name=check_name(str(options["name"])),
         image=str(options.get("image") or ""),
-        command=_words(options.get("command"), "command"),
-        entrypoint=_words(options.get("entrypoint"), "entrypoint"),
-        env=_environment(options.get("env")),
+        command=split_words(options.get("command"), option="command"),
+        entrypoint=split_words(options.get("entrypoint"), option="entrypoint"),
+        env=environment(options.get("env")),
         user=_optional(options, "user", str),
         groups=_strings(options.get("groups")),
         working_dir=_optional(options, "working_dir", lambda path: _working_dir(str(path))),

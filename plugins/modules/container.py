@@ -1,0 +1,664 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The module hull.engine.container: one container, made what the task says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: container
+short_description: Create, start, change, stop and remove a container
+description:
+  - Makes one container what the task says, and changes nothing where it already is that.
+  - Options and return values are named as those of M(community.docker.docker_container) and mean the same.
+  - Limits, labels, stop signal and restart policy are changed while the container runs. A difference in anything
+    else, or in the image, means that the container is stopped, removed and made anew.
+  - Compared is what the task gives. An option that the task leaves out is not compared.
+extends_documentation_fragment:
+  - hull.engine.engine
+  - hull.engine.engine.attributes
+attributes:
+  idempotent:
+    support: partial
+    details:
+      - With O(detach=false), O(recreate=true) or O(restart=true) the container is started every time.
+options:
+  name:
+    description:
+      - The name of the container.
+    type: str
+    required: true
+  image:
+    description:
+      - The image, as a reference such as V(debian:12), V(registry.example.org/team/app:1.4) or
+        V(debian@sha256:...), or as the id of an image that is on the host.
+      - Needed to create a container. An existing container keeps its image where this is not given.
+    type: str
+  state:
+    description:
+      - V(started) has it exist and run, V(healthy) also waits for its health check.
+      - V(present) has it exist as described and starts nothing. A container that must be made anew stays stopped.
+      - V(stopped) has it exist and not run.
+      - V(absent) stops and removes it.
+    type: str
+    choices: [absent, present, stopped, started, healthy]
+    default: started
+  pull:
+    description:
+      - V(missing) pulls the image if it is not on the host, V(never) fails then, V(always) asks the registry each time
+        and pulls what is newer.
+      - V(true) means V(always), V(false) means V(missing).
+    type: raw
+    choices: [missing, always, never, true, false]
+    default: missing
+  platform:
+    description:
+      - Which variant of the image to pull, such as V(linux/arm64). Not given, it is the host's.
+    type: str
+  image_name_mismatch:
+    description:
+      - Whether a container whose image is the right one, but was asked for by another name, is made anew.
+    type: str
+    choices: [recreate, ignore]
+    default: recreate
+  command:
+    description:
+      - What to execute, as a list of words, or as one string that is split like a shell would. No shell runs it.
+      - Not given, the image decides.
+    type: raw
+  entrypoint:
+    description:
+      - Words that come before O(command). An empty list removes those of the image.
+    type: list
+    elements: str
+  env:
+    description:
+      - Environment variables. Values are strings; put numbers and booleans into quotes.
+    type: dict
+  user:
+    description:
+      - Who executes the command, as V(name), V(uid), V(name:group) or V(uid:gid), looked up in the container.
+    type: str
+  groups:
+    description:
+      - Further groups of the command, as names or numbers.
+    type: list
+    elements: str
+  working_dir:
+    description:
+      - The directory in which the command starts, made where it does not exist.
+    type: str
+  hostname:
+    description:
+      - The host name that the container sees. Not given, it is the beginning of the container's id.
+    type: str
+  domainname:
+    description:
+      - The domain name that the container sees.
+    type: str
+  labels:
+    description:
+      - Labels. Those that the container or its image has beyond these are left alone.
+    type: dict
+  tty:
+    description:
+      - Give the command a pseudo-terminal.
+    type: bool
+  interactive:
+    description:
+      - Keep the command's standard input open when nobody is attached.
+    type: bool
+  init:
+    description:
+      - Run the command below a small process 1 that reaps orphans and forwards signals.
+    type: bool
+  detach:
+    description:
+      - With V(false) the task waits until the command ends, returns its output and status, and fails where that is
+        not 0. Only if this task starts it.
+    type: bool
+  auto_remove:
+    description:
+      - Remove the container when its command ends.
+    type: bool
+  cleanup:
+    description:
+      - With O(detach=false), remove the container after its output has been taken.
+    type: bool
+    default: false
+  recreate:
+    description:
+      - Remove and create the container even where it is as described.
+    type: bool
+    default: false
+  restart:
+    description:
+      - Stop and start a container that runs already.
+    type: bool
+    default: false
+  restart_policy:
+    description:
+      - When a container that has ended is started again.
+    type: str
+    choices: ['no', 'on-failure', 'always', 'unless-stopped']
+  restart_retries:
+    description:
+      - How often V(on-failure) tries, 0 is without end.
+    type: int
+  healthcheck:
+    description:
+      - A command in the container that tells by its exit status whether the container is well.
+    type: dict
+    suboptions:
+      test:
+        description:
+          - V(["CMD", "word", ...]), V(["CMD-SHELL", "line"]), a string for the container's shell, or V(["NONE"])
+            to switch off the image's check.
+        type: raw
+      interval:
+        description:
+          - Time between two checks, such as V(1m30s).
+        type: str
+      timeout:
+        description:
+          - How long a check may take.
+        type: str
+      start_period:
+        description:
+          - For how long after the start failures do not count.
+        type: str
+      start_interval:
+        description:
+          - Time between two checks during O(healthcheck.start_period).
+        type: str
+      retries:
+        description:
+          - How many failures in a row make it unhealthy.
+        type: int
+  healthy_wait_timeout:
+    description:
+      - How many seconds O(state=healthy) waits. 0 or less is without end.
+    type: float
+    default: 300
+  stop_signal:
+    description:
+      - The signal that asks the command to end, such as V(SIGTERM).
+    type: str
+  stop_timeout:
+    description:
+      - How many seconds the command has after that before it is killed.
+      - Not compared unless O(comparisons) says so.
+    type: int
+  force_kill:
+    description:
+      - Kill the command instead of asking it to end, wherever this task stops the container.
+    type: bool
+    default: false
+    aliases: [forcekill]
+  kill_signal:
+    description:
+      - The signal for O(force_kill). Not given, it is C(SIGKILL).
+    type: str
+  keep_volumes:
+    description:
+      - Keep the volumes without a name of a container that is removed.
+    type: bool
+    default: true
+  volumes:
+    description:
+      - What to mount, as V(/host/path:/target), V(volume:/target) or V(/target) for a volume without a name, each
+        with modes after another colon, such as V(:ro).
+      - The directory of a host path is made where it does not exist.
+    type: list
+    elements: str
+  volumes_from:
+    description:
+      - Containers, by name or id, whose volumes and bind mounts this one gets as well. V(:ro) makes them read-only.
+    type: list
+    elements: str
+  mounts:
+    description:
+      - What to mount, in the long form.
+    type: list
+    elements: dict
+    suboptions:
+      target:
+        description:
+          - Where, an absolute path in the container.
+        type: str
+        required: true
+      source:
+        description:
+          - A path on the host for V(bind), which must exist, or the name of a volume.
+        type: str
+      type:
+        description:
+          - The kind of mount.
+        type: str
+        choices: [bind, volume, tmpfs]
+        default: volume
+      read_only:
+        description:
+          - Forbid writing.
+        type: bool
+      propagation:
+        description:
+          - Whether mounts made later on one side of a bind mount appear on the other.
+        type: str
+        choices: [private, rprivate, shared, rshared, slave, rslave]
+      no_copy:
+        description:
+          - Do not fill a new volume with what the image has at O(mounts[].target).
+        type: bool
+      non_recursive:
+        description:
+          - Leave out what is mounted below O(mounts[].source).
+        type: bool
+      create_mountpoint:
+        description:
+          - Make the directory of O(mounts[].source) where it does not exist.
+        type: bool
+      tmpfs_size:
+        description:
+          - The size of a tmpfs, such as V(64M).
+        type: str
+      tmpfs_mode:
+        description:
+          - The permissions of a tmpfs, octal and in quotes, such as V('1777').
+        type: str
+  tmpfs:
+    description:
+      - Where to mount a tmpfs, as V(/target) or V(/target:size=64m,mode=1777,noexec).
+    type: list
+    elements: str
+  network_mode:
+    description:
+      - V(bridge) is a network of its own on the host, with an address there and a way out, V(none) has only a
+        loopback device, V(host) is the host's own network, V(container:name) that of another container.
+    type: str
+  published_ports:
+    description:
+      - Ports of the container that the host's ports lead to, as V(8080:80), V(127.0.0.1:8080:80),
+        V(8000-8002:80-82) or V(80) for a free port of the host, with V(/udp) where it is not TCP.
+    type: list
+    elements: str
+    aliases: [ports]
+  dns_servers:
+    description:
+      - Name servers for the container. Not given, they are the host's.
+    type: list
+    elements: str
+  etc_hosts:
+    description:
+      - Further entries of the container's C(/etc/hosts), name to address.
+    type: dict
+  memory:
+    description:
+      - How much memory the container may use, such as V(64M). V(0) is without limit.
+    type: str
+  memory_swap:
+    description:
+      - How much memory and swap together, or V(unlimited) or V(-1). Not given, it is twice O(memory).
+    type: str
+  memory_reservation:
+    description:
+      - How much the container keeps when the host's memory runs short.
+    type: str
+  cpus:
+    description:
+      - How many CPUs' time the container may use, such as V(0.5).
+    type: float
+  cpu_shares:
+    description:
+      - Its weight against others when CPU time runs short. 1024 is usual.
+    type: int
+  cpuset_cpus:
+    description:
+      - On which CPUs it may run, such as V(0-2,5).
+    type: str
+  cpuset_mems:
+    description:
+      - From which memory nodes it gets its memory.
+    type: str
+  pids_limit:
+    description:
+      - How many processes and threads it may have, V(-1) is without limit. Not given, it is 2048.
+    type: int
+  shm_size:
+    description:
+      - The size of its C(/dev/shm). Not given, it is 64M.
+    type: str
+  ulimits:
+    description:
+      - Limits of each process, as V(nofile:1024:2048), soft and hard.
+    type: list
+    elements: str
+  sysctls:
+    description:
+      - Kernel parameters of the container's own namespaces, such as V(net.core.somaxconn).
+    type: dict
+  privileged:
+    description:
+      - Give the container all capabilities and devices and take the seccomp filter and path masks away. Whoever
+        is root in it is then root on the host.
+    type: bool
+  capabilities:
+    description:
+      - Capabilities to add to the usual eleven, V(NET_ADMIN) or V(ALL).
+    type: list
+    elements: str
+  cap_drop:
+    description:
+      - Capabilities to take away, V(ALL) first.
+    type: list
+    elements: str
+  security_opts:
+    description:
+      - V(no-new-privileges), which is the default, or V(no-new-privileges:false); V(seccomp=/path/of/profile.json) or
+        V(seccomp=unconfined).
+    type: list
+    elements: str
+  read_only:
+    description:
+      - Mount the root file system read-only.
+    type: bool
+  devices:
+    description:
+      - Devices of the host to show, as V(/dev/fuse), V(/dev/sda:/dev/xvda) or V(/dev/sda:/dev/xvda:r).
+    type: list
+    elements: str
+  pid_mode:
+    description:
+      - V(host) shows the host's processes.
+    type: str
+  ipc_mode:
+    description:
+      - V(host) shares System V IPC and C(/dev/shm) with the host, V(private) does not.
+    type: str
+  userns_mode:
+    description:
+      - V(auto) maps the container's root to a user of the host who owns nothing, V(host) does not.
+    type: str
+  log_options:
+    description:
+      - V(max-size) and V(max-file) of the log.
+    type: dict
+    aliases: [log_opt]
+  comparisons:
+    description:
+      - How options are compared with an existing container, option to V(strict) (equal), V(ignore), or
+        V(allow_more_present) (for lists and dictionaries, the container may have more). The option C(*) stands for all.
+      - Not given, values and lists are compared strictly, sets and dictionaries may have more.
+    type: dict
+seealso:
+  - module: hull.engine.container_image
+  - module: hull.engine.container_info
+  - module: hull.engine.container_exec
+  - module: hull.engine.volume
+author:
+  - the hull.engine authors
+"""
+
+EXAMPLES = r"""
+- name: A web server with limits, started again after a reboot or a crash
+  hull.engine.container:
+    name: web
+    image: docker.io/library/nginx:1.29
+    published_ports:
+      - "8080:80"
+    volumes:
+      - web-content:/usr/share/nginx/html:ro
+    memory: 256M
+    cpus: 0.5
+    pids_limit: 100
+    restart_policy: unless-stopped
+
+- name: Run one command to its end and keep nothing
+  hull.engine.container:
+    name: hello
+    image: debian:12
+    command: [/bin/echo, Hello world]
+    detach: false
+    cleanup: true
+  register: hello
+
+- name: What it said
+  ansible.builtin.debug:
+    msg: "{{ hello.container.Output }}"
+
+- name: A database, waiting until it answers
+  hull.engine.container:
+    name: db
+    image: docker.io/library/postgres:17
+    state: healthy
+    env:
+      POSTGRES_PASSWORD: "{{ db_password }}"
+    mounts:
+      - target: /var/lib/postgresql/data
+        source: db-data
+    healthcheck:
+      test: [CMD, pg_isready, -U, postgres]
+      interval: 2s
+      retries: 5
+
+- name: A shell that can do next to nothing
+  hull.engine.container:
+    name: sandbox
+    image: debian:12
+    command: sleep infinity
+    network_mode: none
+    read_only: true
+    tmpfs:
+      - /tmp:size=16m,noexec
+    cap_drop: [ALL]
+    user: nobody
+
+- name: Remove it, and the volumes that only it had
+  hull.engine.container:
+    name: sandbox
+    state: absent
+    keep_volumes: false
+"""
+
+RETURN = r"""
+container:
+  description:
+    - The container after the task (in check mode, before it) in the shape of C(docker inspect).
+    - Not there where there is no such container.
+    - With O(detach=false), C(Output) is what the command wrote.
+  returned: when the container exists, or existed for O(detach=false)
+  type: dict
+  sample:
+    Id: 3f0c9a4be0d1f1c8a2a7e2f1f4f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3
+    Name: /web
+    State:
+      Status: running
+      Running: true
+      Pid: 4711
+      ExitCode: 0
+status:
+  description:
+    - The exit status of the command.
+  returned: with O(detach=false), if this task started it
+  type: int
+  sample: 0
+actions:
+  description:
+    - What was done, or would be done in check mode, in order.
+    - Each has one key that says what, with the object as its value, and RV(actions[].reason) where there is one.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    reason:
+      description: Why.
+      returned: where it is known
+      type: str
+      sample: not here
+  sample:
+    - created: web
+      reason: not here
+    - started: web
+"""
+
+from ansible_collections.hull.engine.plugins.module_utils._module.arguments import given  # noqa: E402
+from ansible_collections.hull.engine.plugins.module_utils._module.results import outcome_result  # noqa: E402
+from ansible_collections.hull.engine.plugins.module_utils._module.runner import (  # noqa: E402
+    Task,
+    TaskFailed,
+    run_module,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ContainerRequest
+
+_HEALTHCHECK = {
+    "test": {"type": "raw"},
+    "interval": {"type": "str"},
+    "timeout": {"type": "str"},
+    "start_period": {"type": "str"},
+    "start_interval": {"type": "str"},
+    "retries": {"type": "int"},
+}
+_MOUNT = {
+    "target": {"type": "str", "required": True},
+    "source": {"type": "str"},
+    "type": {"type": "str", "choices": ["bind", "volume", "tmpfs"], "default": "volume"},
+    "read_only": {"type": "bool"},
+    "propagation": {"type": "str", "choices": ["private", "rprivate", "shared", "rshared", "slave", "rslave"]},
+    "no_copy": {"type": "bool"},
+    "non_recursive": {"type": "bool"},
+    "create_mountpoint": {"type": "bool"},
+    "tmpfs_size": {"type": "str"},
+    "tmpfs_mode": {"type": "str"},
+}
+# What the container is: compared with the one that exists. The engine knows these by the same names.
+SPEC_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "image": {"type": "str"},
+    "command": {"type": "raw"},
+    "entrypoint": {"type": "list", "elements": "str"},
+    "env": {"type": "dict"},
+    "user": {"type": "str"},
+    "groups": {"type": "list", "elements": "str"},
+    "working_dir": {"type": "str"},
+    "hostname": {"type": "str"},
+    "domainname": {"type": "str"},
+    "labels": {"type": "dict"},
+    "tty": {"type": "bool"},
+    "interactive": {"type": "bool"},
+    "init": {"type": "bool"},
+    "auto_remove": {"type": "bool"},
+    "restart_policy": {"type": "str", "choices": ["no", "on-failure", "always", "unless-stopped"]},
+    "restart_retries": {"type": "int"},
+    "healthcheck": {"type": "dict", "options": _HEALTHCHECK},
+    "stop_signal": {"type": "str"},
+    "stop_timeout": {"type": "int"},
+    "volumes": {"type": "list", "elements": "str"},
+    "volumes_from": {"type": "list", "elements": "str"},
+    "mounts": {"type": "list", "elements": "dict", "options": _MOUNT},
+    "tmpfs": {"type": "list", "elements": "str"},
+    "network_mode": {"type": "str"},
+    "published_ports": {"type": "list", "elements": "str", "aliases": ["ports"]},
+    "dns_servers": {"type": "list", "elements": "str"},
+    "etc_hosts": {"type": "dict"},
+    "memory": {"type": "str"},
+    "memory_swap": {"type": "str"},
+    "memory_reservation": {"type": "str"},
+    "cpus": {"type": "float"},
+    "cpu_shares": {"type": "int"},
+    "cpuset_cpus": {"type": "str"},
+    "cpuset_mems": {"type": "str"},
+    "pids_limit": {"type": "int"},
+    "shm_size": {"type": "str"},
+    "ulimits": {"type": "list", "elements": "str"},
+    "sysctls": {"type": "dict"},
+    "privileged": {"type": "bool"},
+    "capabilities": {"type": "list", "elements": "str"},
+    "cap_drop": {"type": "list", "elements": "str"},
+    "security_opts": {"type": "list", "elements": "str"},
+    "read_only": {"type": "bool"},
+    "devices": {"type": "list", "elements": "str"},
+    "pid_mode": {"type": "str"},
+    "ipc_mode": {"type": "str"},
+    "userns_mode": {"type": "str"},
+    "log_options": {"type": "dict", "aliases": ["log_opt"]},
+}
+# What to do with it.
+REQUEST_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "state": {
+        "type": "str",
+        "choices": ["absent", "present", "stopped", "started", "healthy"],
+        "default": "started",
+    },
+    "pull": {"type": "raw", "choices": ["missing", "always", "never", True, False], "default": "missing"},
+    "platform": {"type": "str"},
+    "image_name_mismatch": {"type": "str", "choices": ["recreate", "ignore"], "default": "recreate"},
+    "detach": {"type": "bool"},
+    "cleanup": {"type": "bool", "default": False},
+    "recreate": {"type": "bool", "default": False},
+    "restart": {"type": "bool", "default": False},
+    "healthy_wait_timeout": {"type": "float", "default": 300},
+    "force_kill": {"type": "bool", "default": False, "aliases": ["forcekill"]},
+    "kill_signal": {"type": "str"},
+    "keep_volumes": {"type": "bool", "default": True},
+    "comparisons": {"type": "dict"},
+}
+ARGUMENTS = {**SPEC_ARGUMENTS, **REQUEST_ARGUMENTS}
+_PULL = {"True": "always", "False": "missing"}
+
+
+def request_of(options: dict[str, Any]) -> ContainerRequest:
+    """The engine's request for the task's options. Raises Invalid, naming the option."""
+    from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ContainerRequest
+    from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec, signal_number
+
+    wanted = given(options, frozenset(SPEC_ARGUMENTS))
+    pull = str(options["pull"])
+    return ContainerRequest(
+        spec=container_spec(wanted),
+        given=frozenset(wanted),
+        state=options["state"],
+        pull=_PULL.get(pull, pull),
+        platform=options["platform"] or "",
+        recreate=options["recreate"],
+        restart=options["restart"],
+        detach=options["detach"] is not False,
+        cleanup=options["cleanup"],
+        force_kill=options["force_kill"],
+        kill_signal=signal_number(options["kill_signal"] or "SIGKILL", option="kill_signal"),
+        stop_timeout_s=options["stop_timeout"],
+        keep_volumes=options["keep_volumes"],
+        comparisons=options["comparisons"] or {},
+        image_name_mismatch=options["image_name_mismatch"],
+        healthy_wait_timeout_s=options["healthy_wait_timeout"],
+    )
+
+
+def ensure_container(task: Task) -> dict[str, Any]:
+    """Bring the container to what the task says. Raises TaskFailed where its command ends with another status."""
+    from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ensure
+
+    outcome = ensure(task.engine, request_of(task.options), check=task.check)
+    result = outcome_result(outcome, "container")
+    if outcome.status is not None:
+        result["status"] = outcome.status
+        if outcome.status != 0:
+            name = task.options["name"]
+            raise TaskFailed(
+                (outcome.output or "").strip() or f"container {name}: its command ended with status {outcome.status}",
+                result,
+            )
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(ensure_container, ARGUMENTS, required_if=[("state", "present", ["image"])])
+
+
+if __name__ == "__main__":
+    main()
