@@ -7,7 +7,7 @@ Code that needs many areas imports this; code that needs one area imports that f
 
 from __future__ import annotations
 
-from .file_calls import close_range, memfd_create, openat2, sealed_memory_file
+from .file_calls import close_range, memfd_create, openat2, sealed_memory_file, syncfs
 from .mount_calls import (
     fsconfig_create,
     fsconfig_fd,
@@ -96,6 +96,7 @@ __all__ = [
     "setdomainname",
     "sethostname",
     "setns",
+    "syncfs",
     "umount2",
     "unshare",
 ]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""The calls on files and descriptors that `os` lacks: openat2, sealed memory files, close_range. All raise OSError.
+"""Calls on files and descriptors that `os` lacks: openat2, sealed memory files, close_range, syncfs. All raise OSError.
 
-Source: openat2(2), memfd_create(2), close_range(2).
+Source: openat2(2), memfd_create(2), close_range(2), syncfs(2).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _openat2 = system_call("openat2", c_int, c_char_p, c_char_p, c_size_t)
 _memfd_create = system_call("memfd_create", c_char_p, c_uint)
 _close_range = system_call("close_range", c_uint, c_uint, c_uint)
+_syncfs = system_call("syncfs", c_int)
 
 _LAST_FD = 0xFFFFFFFF
 
@@ -64,3 +65,8 @@ def sealed_memory_file(name: str, content: bytes) -> int:
 def close_range(first: int, last: int = _LAST_FD, flags: int = 0) -> None:
     """Close all descriptors from `first` to `last`, or mark them with CLOSE_RANGE_CLOEXEC."""
     _close_range(first, last, flags)
+
+
+def syncfs(fd: int) -> None:
+    """Write what is dirty in the file system of the descriptor to its disk. Since 5.8 it tells write errors."""
+    _syncfs(fd)

@@ -48,6 +48,7 @@ _NUMBERS = {
     "clone3": (435, 435),
     "close_range": (436, 436),
     "openat2": (437, 437),
+    "syncfs": (306, 267),
     "pidfd_getfd": (438, 438),
     "mount_setattr": (442, 442),
 }
