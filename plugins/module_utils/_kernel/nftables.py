@@ -17,7 +17,7 @@ from errno import EAFNOSUPPORT, EBUSY, EEXIST, ENOENT, EOPNOTSUPP, EPROTONOSUPPO
 from zlib import crc32
 
 from .._base.errors import Conflict, Invalid, SyscallError, Unsupported
-from .._base.values import Value
+from .._base.ports import PortPlan
 from .netlink import (
     NETLINK_NETFILTER,
     NLM_F_APPEND,
@@ -44,23 +44,9 @@ from .nftables_rules import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Protocol
 
     from .netlink import Message
     from .nftables_rules import Chain, Rule
-
-    class Port(Protocol):
-        """What a published port must have: the fields of a PortPlan."""
-
-        @property
-        def host_address(self) -> str: ...
-        @property
-        def host_port(self) -> int: ...
-        @property
-        def container_port(self) -> int: ...
-        @property
-        def protocol(self) -> str: ...
-
 
 # linux/netfilter/nfnetlink.h
 _SUBSYS_NFTABLES = 10
@@ -86,19 +72,15 @@ _BATCH_BODY = _GENERIC.pack(0, 0, _SUBSYS_NFTABLES)
 _MAP_IDS = {MAP_BY_ADDRESS: 1, MAP_ANY_ADDRESS: 2}
 _MARK = "hull.engine"
 _ANY = "0.0.0.0"
-_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_PROTOCOLS = {"tcp": 6, "udp": 17}
 _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
 _MISSING = (EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT)
 _CURE = "load the modules nf_tables, nft_chain_nat, nft_masq, nft_fib_ipv4 and nft_ct, or use network_mode none or host"
 
 
-class Published(Value):
+class Published(PortPlan):
     """A published port as the kernel has it, and the container's address that it leads to."""
 
-    host_address: str
-    host_port: int
-    container_port: int
-    protocol: str
     address: str
 
 
@@ -152,7 +134,7 @@ class Nft:
             raise
         return True
 
-    def publish(self, table: str, port: Port, address: str) -> None:
+    def publish(self, table: str, port: PortPlan, address: str) -> None:
         """Lead a host's port to a container's address. What the port led to before, if anything, is replaced.
 
         Who publishes holds the port itself (`_net/ports.py: reserve`), so an older target is a dead container's.
@@ -168,9 +150,9 @@ class Nft:
             removal = _element(_DELSETELEM, 0, table, port, None)
             self._commit(what, [removal, _element(_NEWSETELEM, NLM_F_CREATE, table, port, address)])
 
-    def publish_all(self, table: str, ports: Iterable[Port], address: str) -> None:
+    def publish_all(self, table: str, ports: Iterable[PortPlan], address: str) -> None:
         """Publish the ports, all or none."""
-        done: list[Port] = []
+        done: list[PortPlan] = []
         try:
             for port in ports:
                 self.publish(table, port, address)
@@ -180,7 +162,7 @@ class Nft:
                 self.unpublish(table, port, address)
             raise
 
-    def unpublish(self, table: str, port: Port, address: str) -> bool:
+    def unpublish(self, table: str, port: PortPlan, address: str) -> bool:
         """Undo `publish`; False where the port does not lead to that address (any more), which is left alone."""
         what = f"unpublish {describe(port)} of {address}"
         try:
@@ -226,7 +208,7 @@ class Nft:
             raise
         return True
 
-    def _published_one(self, what: str, table: str, port: Port) -> Published | None:
+    def _published_one(self, what: str, table: str, port: PortPlan) -> Published | None:
         name, key = _key(port)
         wanted = nested(_ELEMENTS, element(data(_ELEMENT_KEY, key)))
         body = _generic() + text(1, table) + text(2, name) + wanted
@@ -284,7 +266,7 @@ class Nft:
             raise
 
 
-def describe(port: Port) -> str:
+def describe(port: PortPlan) -> str:
     """A port for people: `0.0.0.0:8080/tcp`."""
     return f"{port.host_address}:{port.host_port}/{port.protocol}"
 
@@ -375,7 +357,7 @@ def _new_rule(table: str, rule: Rule, comment: str) -> Message:
     )
 
 
-def _key(port: Port) -> tuple[str, bytes]:
+def _key(port: PortPlan) -> tuple[str, bytes]:
     """The map that a port belongs to and its key there."""
     number = _PROTOCOLS.get(port.protocol)
     if number is None:
@@ -386,7 +368,7 @@ def _key(port: Port) -> tuple[str, bytes]:
     return MAP_BY_ADDRESS, protocol + pack_ipv4(port.host_address) + host_port
 
 
-def _element(message: int, flags: int, table: str, port: Port, address: str | None) -> Message:
+def _element(message: int, flags: int, table: str, port: PortPlan, address: str | None) -> Message:
     name, key = _key(port)
     parts = [data(_ELEMENT_KEY, key)]
     if address is not None:

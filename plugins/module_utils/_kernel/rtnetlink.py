@@ -249,6 +249,11 @@ class Route:
         body = _LINK.pack(AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFALIAS, alias)
         self._netlink.run(f"set alias of link {index}", (_RTM_SETLINK, 0, body))
 
+    def set_master(self, index: int, bridge_index: int) -> None:
+        """Make a link a port of a bridge."""
+        body = _LINK.pack(AF_UNSPEC, 0, index, 0, 0) + _u32(_IFLA_MASTER, bridge_index)
+        self._netlink.run(f"plug link {index} into bridge {bridge_index}", (_RTM_SETLINK, 0, body))
+
     def add_address(self, index: int, interface: str) -> None:
         """Give a link an address, as in `10.88.0.5/16`; EEXIST where it has it. IPv6 without duplicate detection."""
         self._netlink.run(f"add address {interface} to link {index}", _new_address(index, interface))

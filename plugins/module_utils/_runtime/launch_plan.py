@@ -9,6 +9,7 @@ same container again. Paths are absolute on the host, except targets, which are 
 
 from __future__ import annotations
 
+from .._base.ports import PortPlan as PortPlan
 from .._base.values import Value
 
 TYPE_CHECKING = False
@@ -56,15 +57,6 @@ class DevicePlan(Value):
     minor: int
     access: str = "rwm"
     mode: int = 0o666
-
-
-class PortPlan(Value):
-    """A published port, all fields decided."""
-
-    host_address: str
-    host_port: int
-    container_port: int
-    protocol: str
 
 
 class NetworkPlan(Value):
