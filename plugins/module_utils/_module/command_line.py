@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The `hull` command as one executable file: the engine's sources and their bytecode in a zip archive.
+
+The sources come from where this module's own process got them, so command and modules are always of one version. The
+same sources and the same Python give the same bytes. Bytecode carries its source's hash and is not checked at start;
+another Python than the one it was made by ignores it and compiles the source.
+
+Source: PEP 441 (zip archives as programs), PEP 552 (pyc files by hash).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from importlib.util import MAGIC_NUMBER, source_hash
+from marshal import dumps
+
+from .._base.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PACKAGE = "hull"
+_LAYERS = ("_base", "_sys", "_kernel", "_store", "_image", "_net", "_runtime", "_engine", "_cli")
+_START = b"""\
+import sys
+
+from hull._cli.main import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+# The interpreter could be on the first line, but then it runs the archive through runpy, which takes longer to import
+# than the shell takes to start. -I and -S leave out what surrounds the interpreter: the environment and site-packages.
+_LAUNCHER = """\
+#!/bin/sh
+exec '{interpreter}' -IS -c 'import sys
+sys.path.insert(0, sys.argv[1])
+from hull._cli.main import main
+sys.exit(main(sys.argv[2:]))' "$0" "$@"
+"""
+_UNCHECKED_HASH = 0b01
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def sources_beside(loader: Any, module_file: str) -> dict[str, bytes]:
+    """The engine's files by their path below module_utils, from the archive or directory that a module came from.
+
+    `loader` and `module_file` are those of any module below module_utils. Raises Unsupported for other loaders.
+    """
+    archive = getattr(loader, "archive", None)
+    if archive:
+        return _sources_in_archive(archive)
+    directory = os.path.dirname(os.path.dirname(module_file))
+    if not os.path.isdir(directory):
+        raise Unsupported(f"read the engine's sources: {module_file} is neither in an archive nor in a directory")
+    return _sources_in_directory(directory)
+
+
+def _sources_in_archive(path: str) -> dict[str, bytes]:
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            _, _, below = name.partition("/plugins/module_utils/")
+            if _belongs(below):
+                found[below] = archive.read(name)
+    return found
+
+
+def _sources_in_directory(directory: str) -> dict[str, bytes]:
+    found = {}
+    for layer in _LAYERS:
+        for name in os.listdir(f"{directory}/{layer}"):
+            if _belongs(f"{layer}/{name}"):
+                with open(f"{directory}/{layer}/{name}", "rb") as file:
+                    found[f"{layer}/{name}"] = file.read()
+    return found
+
+
+def _belongs(path: str) -> bool:
+    layer, _, name = path.partition("/")
+    return layer in _LAYERS and name.endswith(".py") and name != "__init__.py"
+
+
+def build(sources: dict[str, bytes], interpreter: str) -> bytes:
+    """The executable: lines for the shell that name the interpreter, then the archive. Deterministic."""
+    files = {"__main__.py": _START, f"{PACKAGE}/__init__.py": b""}
+    for path, source in sources.items():
+        files[f"{PACKAGE}/{path}"] = source
+        files.setdefault(f"{PACKAGE}/{path.partition('/')[0]}/__init__.py", b"")
+    buffer = io.BytesIO()
+    buffer.write(_LAUNCHER.format(interpreter=interpreter.replace("'", "'\\''")).encode())
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+        for path in sorted(files):
+            _add(archive, path, files[path])
+            _add(archive, path + "c", bytecode(files[path], path))
+    return buffer.getvalue()
+
+
+def bytecode(source: bytes, path: str) -> bytes:
+    """A pyc file of the source that is used without looking at the source."""
+    code = compile(source, path, "exec", dont_inherit=True, optimize=0)
+    return MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little") + source_hash(source) + dumps(code)
+
+
+def _add(archive: zipfile.ZipFile, path: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(path, _EPOCH)
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, content)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from types import SimpleNamespace
+
+from ansible_collections.hull.engine.plugins.module_utils._module import command_line
+
+SOURCES = {
+    "_base/words.py": b'GREETING = "hello"\n',
+    "_cli/main.py": b"from .._base.words import GREETING\n\ndef main(argv):\n    print(GREETING, *argv)\n    return 3",
+}
+
+
+def _run(path):
+    return subprocess.run([path, "you there"], stdout=subprocess.PIPE, text=True, check=False)
+
+
+def test_the_file_is_a_program_that_needs_nothing_beside_it(tmp_path):
+    path = tmp_path / "hull"
+    path.write_bytes(command_line.build(SOURCES, sys.executable))
+    path.chmod(0o755)
+    done = _run(str(path))
+    assert (done.stdout, done.returncode) == ("hello you there\n", 3)
+    assert os.listdir(tmp_path) == ["hull"]
+
+
+def test_another_python_ignores_the_bytecode(tmp_path, monkeypatch):
+    monkeypatch.setattr(command_line, "MAGIC_NUMBER", b"\x01\x02\r\n")
+    path = tmp_path / "hull"
+    path.write_bytes(command_line.build(SOURCES, sys.executable))
+    path.chmod(0o755)
+    assert _run(str(path)).stdout == "hello you there\n"
+
+
+def test_the_same_sources_give_the_same_bytes():
+    again = dict(reversed(SOURCES.items()))
+    assert command_line.build(SOURCES, "/usr/bin/python3") == command_line.build(again, "/usr/bin/python3")
+
+
+def test_sources_come_from_a_directory(tmp_path):
+    for path in ("_cli/main.py", "_base/words.py", "_module/runner.py", "_base/notes.txt"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(b"# " + path.encode())
+    for layer in command_line._LAYERS:
+        (tmp_path / layer).mkdir(exist_ok=True)
+    found = command_line.sources_beside(None, str(tmp_path / "_cli" / "main.py"))
+    assert found == {"_cli/main.py": b"# _cli/main.py", "_base/words.py": b"# _base/words.py"}
+
+
+def test_sources_come_from_the_archive_that_ansible_sends(tmp_path):
+    payload = tmp_path / "payload.zip"
+    prefix = "ansible_collections/hull/engine/plugins/module_utils"
+    with zipfile.ZipFile(payload, "w") as archive:
+        archive.writestr(f"{prefix}/__init__.py", "")
+        archive.writestr(f"{prefix}/_cli/__init__.py", "")
+        archive.writestr(f"{prefix}/_cli/main.py", "main")
+        archive.writestr(f"{prefix}/_module/runner.py", "runner")
+        archive.writestr("ansible/module_utils/basic.py", "basic")
+    loader = SimpleNamespace(archive=str(payload))
+    assert command_line.sources_beside(loader, f"{payload}/{prefix}/_cli/main.py") == {"_cli/main.py": b"main"}
