@@ -60,6 +60,7 @@ class Features(Value):
     veth: bool
     ip_forward: bool
     lsm: tuple[str, ...]
+    initial_user_namespace: bool  # not inside a container that maps users
     missing_capabilities: tuple[str, ...]
     rlimit_nofile: tuple[int, int]
     rlimit_nproc: tuple[int, int]
@@ -107,6 +108,7 @@ def _look(directory: str) -> Features:
         veth=probes.available("veth", probes.try_veth),
         ip_forward=_number("/proc/sys/net/ipv4/ip_forward") == 1,
         lsm=_security_modules(),
+        initial_user_namespace=_maps_all_users(read_or_none("/proc/self/uid_map")),
         missing_capabilities=_missing_capabilities(),
         rlimit_nofile=_rlimit("nofile"),
         rlimit_nproc=_rlimit("nproc"),
@@ -115,6 +117,11 @@ def _look(directory: str) -> Features:
         nft=find_program("nft"),
         zstd=_zstd(),
     )
+
+
+def _maps_all_users(uid_map: str | None) -> bool:
+    """Only the initial user namespace does; a kernel that knows no other has no such file."""
+    return uid_map is None or uid_map.split() == ["0", "0", "4294967295"]
 
 
 def _number(path: str) -> int:
@@ -202,6 +209,9 @@ def lacks_of(features: Features) -> list[Lack]:
 
 
 def _lacks_of_kernel(found: Features) -> list[Lack]:
+    """Empty without the right to try: what the experiments did not do says nothing about the kernel then."""
+    if not found.initial_user_namespace or "CAP_SYS_ADMIN" in found.missing_capabilities:
+        return []
     table = (
         (found.mount_api, Lack("mount API", "no root file system can be assembled", "boot Linux 5.2 or later", True)),
         (
@@ -288,6 +298,9 @@ def _lacks_of_cgroups(found: Features) -> list[Lack]:
 
 def _lacks_of_limits(found: Features) -> list[Lack]:
     lacks = []
+    if not found.initial_user_namespace:
+        why = "the engine can't set up containers from inside one that maps users"
+        lacks.append(Lack("initial user namespace", why, "run the engine on the host itself", True))
     essential = [name for name in found.missing_capabilities if name in _ESSENTIAL_CAPABILITIES]
     others = [name for name in found.missing_capabilities if name not in _ESSENTIAL_CAPABILITIES]
     if essential:

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
-import sys
-
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._kernel import cgroup_v1, cgroup_v2
 
-sys.path.insert(0, os.path.dirname(__file__))
-from cgroup_directory import CgroupDirectory, written
+from tests.support.cgroup_directory import CgroupDirectory, written
 
 
 @pytest.mark.parametrize(

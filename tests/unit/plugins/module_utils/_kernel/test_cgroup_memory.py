@@ -2,14 +2,12 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base import errors
 from ansible_collections.hull.engine.plugins.module_utils._kernel import cgroup_files, cgroup_v1, cgroup_v2
 
-sys.path.insert(0, os.path.dirname(__file__))
-from cgroup_directory import CgroupDirectory, written
+from tests.support.cgroup_directory import CgroupDirectory, written
 
 MIB = 1 << 20
 NO_LIMIT = str((1 << 63) - 4096)
