@@ -46,6 +46,7 @@ __all__ = [
 
 _SIGKILL = 9
 _TRIES = 10
+_FREEZE_TO_KILL_S = 0.1
 DEADLINE_S = 10.0
 
 
@@ -295,6 +296,8 @@ class Cgroup:
 
     def _kill_at_once(self) -> bool:
         """cgroup.kill (Linux 5.14) takes the whole version 2 tree, forks included."""
+        if not self._unified:
+            return False
         try:
             write_text(self._unified + "/cgroup.kill", "1")
         except OSError:
@@ -303,14 +306,14 @@ class Cgroup:
 
     def _kill_each(self) -> None:
         """Signal one by one, frozen meanwhile where possible: who is frozen can't fork, end, or pass its pid on."""
-        frozen = False
+        can_freeze = frozen = True
         try:
-            frozen = self._try_freeze()
-        except (Unsupported, SyscallError):
-            pass
+            frozen = wait_until(self._try_freeze, time.monotonic() + _FREEZE_TO_KILL_S)
+        except (Unsupported, SyscallError):  # no freezer, or the cgroup has just gone
+            can_freeze = frozen = False
         for pid in self.pids():
             _kill(pid, None if frozen else self)
-        if frozen:
+        if can_freeze:
             self.thaw()
 
     def remove(self, *, timeout_s: float = DEADLINE_S) -> None:

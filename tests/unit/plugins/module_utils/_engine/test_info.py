@@ -8,6 +8,11 @@ from ansible_collections.hull.engine.plugins.module_utils._base.version import V
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
 from ansible_collections.hull.engine.plugins.module_utils._engine.info import engine_info, operating_system, warning
 from ansible_collections.hull.engine.plugins.module_utils._kernel.features import Lack
+from ansible_collections.hull.engine.plugins.module_utils._store.records import (
+    ContainerRecord,
+    ImageRecord,
+    VolumeRecord,
+)
 
 ROOT = os.path.join(os.path.dirname(__file__), *[".."] * 5)
 
@@ -21,6 +26,20 @@ def test_info_before_first_use_counts_nothing_and_makes_nothing(tmp_path):
     assert len(info["Warnings"]) == len(info["Lacks"])
     assert "lacks" not in info["Features"]
     assert os.listdir(tmp_path) == []
+
+
+def test_objects_are_counted_and_a_container_that_never_ran_is_stopped(tmp_path):
+    paths = Paths(root=f"{tmp_path}/root", run=f"{tmp_path}/run", config=f"{tmp_path}/etc")
+    with Engine(paths) as engine:
+        image = ImageRecord("sha256:" + "1" * 64, "{}", "{}", "sha256:" + "2" * 64, (), 0, 1)
+        with engine.records.transaction():
+            engine.records.put_image(image)
+            engine.records.put_volume(VolumeRecord("data", 1))
+            for digit in "ab":
+                engine.records.put_container(ContainerRecord(digit * 64, digit, image.id, "image", 1, "{}", "{}"))
+        info = engine_info(engine)
+    assert (info["Images"], info["Volumes"], info["Containers"]) == (1, 1, 2)
+    assert (info["ContainersRunning"], info["ContainersPaused"], info["ContainersStopped"]) == (0, 0, 2)
 
 
 def test_a_lack_reads_as_one_line():
