@@ -16,9 +16,11 @@ from __future__ import annotations
 import os
 
 from .._base.clock import now_ns
-from .._base.codec import render
+from .._base.codec import parse, render
 from .._base.digests import HEX_LENGTHS, check_digest, hex_of, is_digest
+from .._base.errors import Damaged
 from .files import fsync_directory, make_private_directory, remove_tree, write_atomic
+from .records import LayerRecord
 from .removal import bury
 from .temporary import OwnedDirectory
 
@@ -32,6 +34,17 @@ if TYPE_CHECKING:
 def has_layer(paths: Paths, diff_id: str) -> bool:
     """Whether the layer is here, complete. Raises Invalid for what is not a digest."""
     return os.path.isdir(paths.layer(check_digest(diff_id, what="diff ID")) + "/fs")
+
+
+def layer_record(paths: Paths, diff_id: str) -> LayerRecord:
+    """What the store knows about a layer that is here. Raises Damaged where its description can't be read."""
+    path = paths.layer(check_digest(diff_id, what="diff ID")) + "/layer.json"
+    try:
+        with open(path, "rb") as file:
+            fields = parse(file.read(), source=path)
+        return LayerRecord(diff_id, int(fields["size_bytes"]), int(fields["created_ns"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"read {path}: {error}", hint="remove the images that contain this layer") from error
 
 
 def list_layers(paths: Paths) -> list[str]:

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""From a reference to an image in the store: resolve once, fetch what is missing in parallel, record at the end.
+
+A tag is resolved to one digest and everything after goes by digest, so a tag that moves meanwhile can't mix two images.
+Layers appear in the store one by one, each whole and checked twice (the blob's digest, the content's diff ID); the
+image and its name appear in one transaction when all of them are there.
+
+Progress is told as `progress(event, subject, done, total)`:
+    resolved  canonical reference  0 0          warning  text  0 0
+    exists    layer's digest       size size    the layer was here
+    download  layer's digest       done size    bytes of the compressed layer so far
+    done      layer's digest       size size    unpacked, checked and in its place
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._base.clock import now_ns
+from .._base.errors import Damaged, HullError, NotFound
+from .._base.values import Value
+from .manifest import MAX_INDEX_DEPTH, Index, Manifest, choose_platform, parse_config, parse_manifest
+from .platform import Platform, accepted_platforms, rank
+from .registry import open_registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .._base.paths import Paths
+    from .._store.database import Database
+    from .._store.records import ImageRecord
+    from .manifest import Descriptor, ImageConfig
+    from .reference import Reference
+    from .registry import Blob, Document, Registry
+    from .settings import RegistrySettings
+    from .workers import Report
+
+    Progress = Callable[[str, str, int, int], None]
+
+_LOCK_TIMEOUT_S = 6 * 3600  # another pull of the same layer; its own stall timeouts end it earlier
+_REPORT_EVERY = 512 * 1024
+_ATTEMPTS = 3
+
+
+class Resolved(Value):
+    """What a reference meant at one moment, for one platform. `index_digest` is empty where no index was in between."""
+
+    index_digest: str
+    manifest: Manifest
+    config: ImageConfig
+
+    @property
+    def digest(self) -> str:
+        """What the registry has under the tag: the digest of the index, or of the manifest where there is none."""
+        return self.index_digest or self.manifest.digest
+
+    @property
+    def layers(self) -> list[tuple[str, Descriptor]]:
+        """Diff ID and blob of every layer, lowest first."""
+        return list(zip(self.config.diff_ids, self.manifest.layers))
+
+
+def head_digest(reference: Reference, *, config: RegistrySettings) -> str:
+    """The digest that the registry has under a reference now: one HEAD request; none where the reference has a digest.
+
+    Raises NotFound, Denied, RegistryError.
+    """
+    return reference.digest or open_registry(reference, config).head(reference.path, reference.tag)
+
+
+def resolve(reference: Reference, platform: Platform | None, *, config: RegistrySettings) -> Resolved:
+    """Manifest and configuration of the image that a reference means on a platform (None: the host's).
+
+    Nothing is stored. Raises NotFound, Denied, Unsupported, Damaged, RegistryError.
+    """
+    return _resolve(open_registry(reference, config), reference, platform)
+
+
+def pull(
+    paths: Paths,
+    database: Database,
+    reference: Reference,
+    platform: Platform | None,
+    *,
+    config: RegistrySettings,
+    progress: Progress | None = None,
+) -> ImageRecord:
+    """Bring the image that a registry has under a reference into the store and give it that name.
+
+    Where the store has it already, this is one HEAD request, or none for a digest. Nothing half-made stays after an
+    error or an interruption; whole layers stay and are found by the next pull. Safe beside other pulls. Raises as
+    `resolve` does, SyscallError for what the file system refuses.
+    """
+    progress = progress or _silent
+    registry = open_registry(reference, config)
+    known = _known(paths, database, reference, platform)
+    if known and (reference.digest or registry.head(reference.path, reference.tag) == known[1]):
+        return known[0]
+    resolved = _resolve(registry, reference, platform)
+    progress("resolved", reference.canonical, 0, 0)
+    if platform is None and not _suits(resolved.config.platform, None):
+        progress("warning", f"{reference.familiar} is made for {resolved.config.platform}", 0, 0)
+    for _ in range(_ATTEMPTS):
+        _fetch_layers(paths, registry, reference.path, resolved, progress)
+        record = _record(paths, database, reference, resolved)
+        if record is not None:
+            return record
+    raise HullError(
+        f"pull {reference.familiar}: its layers vanish while it is pulled", hint="another process removes images"
+    )
+
+
+def _silent(_event: str, _subject: str, _done: int, _total: int) -> None:
+    pass
+
+
+def _suits(offered: Platform, wanted: Platform | None) -> bool:
+    """Whether an image's platform will do; an image that does not say is taken at its word."""
+    return not offered.architecture or rank(offered, accepted_platforms(wanted)) is not None
+
+
+def _known(
+    paths: Paths, database: Database, reference: Reference, platform: Platform | None
+) -> tuple[ImageRecord, str] | None:
+    """The image that the store has under this name, whole and for this platform, and the digest it came with."""
+    from .._store.layers import has_layer
+
+    tag = database.tag(reference.canonical)
+    image = database.image(tag.image_id) if tag and tag.digest else None
+    if tag is None or image is None or not all(has_layer(paths, diff_id) for diff_id in image.layers):
+        return None
+    offered = parse_config(image.config.encode(), image.id, layer_count=len(image.layers)).platform
+    is_best = rank(offered, accepted_platforms(platform)) == 0
+    is_only = tag.digest == image.manifest_digest and (platform is None or _suits(offered, platform))
+    return (image, tag.digest) if is_best or is_only else None
+
+
+def _resolve(registry: Registry, reference: Reference, platform: Platform | None) -> Resolved:
+    document = registry.manifest(reference.path, reference.version)
+    found = parse_manifest(document.data, document.media_type, document.digest)
+    index_digest = found.digest if isinstance(found, Index) else ""
+    for _ in range(MAX_INDEX_DEPTH):
+        if not isinstance(found, Index):
+            break
+        entry = choose_platform(found, platform)
+        found = _entry_of(registry.manifest(reference.path, entry.digest), entry)
+    if isinstance(found, Index):
+        raise Damaged(f"read index {index_digest}: more than {MAX_INDEX_DEPTH} indexes inside each other")
+    data = registry.small_blob(reference.path, found.config)
+    config = parse_config(data, found.config.digest, layer_count=len(found.layers))
+    if platform is not None and not _suits(config.platform, platform):
+        raise NotFound(
+            f"image {reference.familiar}: it is made for {config.platform}, not for {platform}",
+            hint="choose another tag or platform",
+        )
+    return Resolved(index_digest, found, config)
+
+
+def _entry_of(document: Document, entry: Descriptor) -> Manifest | Index:
+    """The document that an index's entry points to, as large and of the type that the entry says."""
+    if len(document.data) != entry.size:
+        raise Damaged(f"read manifest {entry.digest}: {len(document.data)} bytes, its index says {entry.size}")
+    found = parse_manifest(document.data, document.media_type, document.digest)
+    if found.media_type != entry.media_type:
+        raise Damaged(f"read manifest {entry.digest}: it is {found.media_type}, its index says {entry.media_type}")
+    return found
+
+
+def _fetch_layers(paths: Paths, registry: Registry, repository: str, resolved: Resolved, progress: Progress) -> None:
+    """Bring all missing layers into the store."""
+    from .._store.layers import has_layer
+
+    missing: dict[str, Descriptor] = {}
+    for diff_id, layer in resolved.layers:
+        if has_layer(paths, diff_id):
+            progress("exists", layer.digest, layer.size, layer.size)
+        else:
+            missing.setdefault(diff_id, layer)
+    if not missing:
+        return
+    from .unpack import unpack  # noqa: F401  (loaded before the fork: every worker needs it)
+    from .workers import Job, run_jobs
+
+    registry.forget_connections()
+    jobs = [
+        Job(diff_id, layer.size, _LayerJob(paths, registry, repository, diff_id, layer).run)
+        for diff_id, layer in missing.items()
+    ]
+    limit = len(os.sched_getaffinity(0)) + 1
+    run_jobs(jobs, limit=limit, relay=lambda values: progress(*values))
+
+
+def _record(paths: Paths, database: Database, reference: Reference, resolved: Resolved) -> ImageRecord | None:
+    """Make the image and its name visible; None, and nothing changed, where one of its layers was removed meanwhile.
+
+    Inside the transaction no other process removes layers that no image contains.
+    """
+    from .._store.layers import has_layer, layer_record
+    from .._store.records import ImageRecord
+
+    image_id, diff_ids = resolved.config.digest, resolved.config.diff_ids
+    with database.transaction():
+        if not all(has_layer(paths, diff_id) for diff_id in diff_ids):
+            return None
+        layers = {diff_id: layer_record(paths, diff_id) for diff_id in diff_ids}
+        for layer in layers.values():
+            database.put_layer(layer)
+        size_bytes = sum(layers[diff_id].size_bytes for diff_id in diff_ids)
+        text = resolved.manifest.text
+        record = ImageRecord(
+            image_id, resolved.config.text, text, resolved.manifest.digest, diff_ids, size_bytes, now_ns()
+        )
+        database.put_image(record)
+        database.put_tag(reference.canonical, image_id, resolved.digest)
+        return database.image(image_id)
+
+
+class _LayerJob:
+    """One layer, in a worker: wait for whoever fetches it already, else download, unpack, check and publish."""
+
+    def __init__(self, paths: Paths, registry: Registry, repository: str, diff_id: str, descriptor: Descriptor) -> None:
+        self._paths = paths
+        self._registry = registry
+        self._repository = repository
+        self._diff_id = diff_id
+        self._descriptor = descriptor
+
+    def run(self, report: Report) -> None:
+        """Make sure that the layer is in the store."""
+        from .._store.layers import has_layer
+        from .._store.locks import lock
+
+        size = self._descriptor.size
+        with lock(self._paths, "layer", self._diff_id, timeout_s=_LOCK_TIMEOUT_S):
+            if not has_layer(self._paths, self._diff_id):
+                self._fetch(report)
+        report("done", self._descriptor.digest, size, size)
+
+    def _fetch(self, report: Report) -> None:
+        from .._store.layers import stage_layer
+        from .unpack import unpack
+
+        with stage_layer(self._paths) as staged, self._registry.blob(self._repository, self._descriptor) as blob:
+            try:
+                unpacked = unpack(_Reported(blob, self._descriptor, report), staged.fs)
+            except Damaged:
+                blob.finish()  # a damaged transfer is the better explanation, where it is one
+                raise
+            blob.finish()
+            if unpacked.diff_id != self._diff_id:
+                raise Damaged(
+                    f"unpack layer {self._descriptor.digest}: its content has the diff ID {unpacked.diff_id}, "
+                    f"the image says {self._diff_id}",
+                    hint="the image was made wrongly; push it again",
+                )
+            staged.publish(self._diff_id, unpacked.size_bytes)
+
+
+class _Reported:
+    """A blob's stream that reports how far it is."""
+
+    def __init__(self, blob: Blob, descriptor: Descriptor, report: Report) -> None:
+        self._blob = blob
+        self._descriptor = descriptor
+        self._report = report
+        self._next = 0
+
+    def read(self, size: int) -> bytes:
+        """As `Blob.read`."""
+        data = self._blob.read(size)
+        if self._blob.position >= self._next:
+            self._next = self._blob.position + _REPORT_EVERY
+            self._report("download", self._descriptor.digest, self._blob.position, self._descriptor.size)
+        return data

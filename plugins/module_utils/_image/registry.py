@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""One registry as the pull sees it: documents by tag or digest, and blobs as streams that check themselves.
+
+Nothing is stored here. Every byte handed out has been hashed; a blob that is not what its descriptor says ends in
+Damaged before its last `read` returns empty, so a consumer that publishes only after the end never publishes it.
+
+Source: OCI distribution specification 1.1, "Pull"; RFC 9110 section 14 (Range).
+"""
+
+from __future__ import annotations
+
+import time
+
+from .._base.digests import check_digest, is_digest
+from .._base.errors import Damaged, Denied, HullError, NotFound, RegistryError
+from .._base.values import Value
+from .auth import Authenticator, parse_challenges
+from .credentials import find_credentials
+from .http import ATTEMPTS, Client, broken, pause_s, read_error
+from .manifest import ACCEPTED, MAX_DOCUMENT
+from .proxies import is_loopback
+from .reference import HUB
+from .urls import Url, parse_url
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Any
+
+    from .http import Response
+    from .manifest import Descriptor
+    from .reference import Reference
+    from .settings import Credentials, RegistryConfig, RegistrySettings
+
+_HUB_HOST = "registry-1.docker.io"
+_PROGRESS = 1024 * 1024  # a transfer that got this far since its last fault has its attempts again
+_PIECE = 256 * 1024
+
+
+class Document(Value):
+    """A manifest or index: its exact bytes, what the registry says it is, and the digest that the bytes match."""
+
+    data: bytes
+    media_type: str
+    digest: str
+
+
+def open_registry(reference: Reference, settings: RegistrySettings) -> Registry:
+    """The registry of a reference, with its settings and the credentials from there or from other tools' files."""
+    config = settings.config_for(reference.name)
+    credentials = config.credentials or find_credentials(reference.name)
+    return Registry(reference.domain, config, credentials=credentials)
+
+
+class Registry:
+    """A registry under one domain. Keeps connections and tokens; no request is made before it is needed."""
+
+    def __init__(
+        self,
+        domain: str,
+        config: RegistryConfig,
+        *,
+        credentials: Credentials | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.domain = domain
+        self._home = home_url(domain, config)
+        self._client = Client(config, self._home, environ)
+        chosen = credentials or config.credentials
+        self._auth = Authenticator(self._client, domain, self._home, chosen, config.token_hosts)
+
+    def forget_connections(self) -> None:
+        """Drop idle connections; before a fork, so that no two processes share one."""
+        self._client.forget_connections()
+
+    def head(self, repository: str, version: str) -> str:
+        """The digest that a tag has now, by one HEAD request where the registry knows how to answer it.
+
+        Raises NotFound, Denied, RegistryError.
+        """
+        response = self._request("HEAD", repository, f"manifests/{version}", {"Accept": ", ".join(ACCEPTED)})
+        digest = response.head.get("docker-content-digest")
+        response.close()
+        if response.status == 200 and is_digest(digest):
+            return digest
+        if response.status in (200, 405):
+            return self.manifest(repository, version).digest
+        raise self._refused(self._name(repository, version), response, "")
+
+    def manifest(self, repository: str, version: str) -> Document:
+        """The document that a tag or digest names, checked against the digest.
+
+        Raises NotFound, Denied, RegistryError; Damaged where it is too large or its bytes have another digest.
+        """
+        name = self._name(repository, version)
+        response, data = self._fetch(repository, f"manifests/{version}", name, {"Accept": ", ".join(ACCEPTED)})
+        announced = response.head.get("docker-content-digest")
+        expected = version if is_digest(version) else announced if is_digest(announced) else ""
+        digest = _digest_of(data, expected.partition(":")[0] or "sha256")
+        if expected and digest != expected:
+            raise Damaged(
+                f"get {name}: the registry sent bytes with digest {digest} for {expected}",
+                hint="something between this host and the registry changes data, or the registry is damaged",
+            )
+        return Document(data, response.head.get("content-type"), digest)
+
+    def small_blob(self, repository: str, descriptor: Descriptor) -> bytes:
+        """A whole blob of at most 4 MiB, such as an image configuration. Raises as `blob` and its `read` do."""
+        if descriptor.size > MAX_DOCUMENT:
+            raise Damaged(f"get {descriptor.digest}: {descriptor.size} bytes, the limit is {MAX_DOCUMENT}")
+        pieces = []
+        with self.blob(repository, descriptor) as stream:
+            while data := stream.read(_PIECE):
+                pieces.append(data)
+        return b"".join(pieces)
+
+    def blob(self, repository: str, descriptor: Descriptor) -> Blob:
+        """A stream of the blob's bytes; nothing is requested before the first read. Close it."""
+        check_digest(descriptor.digest)
+        return Blob(self, repository, descriptor)
+
+    def open_blob(self, repository: str, digest: str, offset: int) -> Response:
+        """The answer to a request for a blob from `offset` on: 200 the whole, 206 the rest, 416 no such range."""
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        response = self._request("GET", repository, f"blobs/{digest}", headers)
+        if response.status not in (200, 206, 416) or (response.status != 200 and not offset):
+            error = self._refused(f"{self.domain}/{repository}, blob {digest}", response, "push the image again")
+            raise error
+        return response
+
+    def _name(self, repository: str, version: str) -> str:
+        return f"image {self.domain}/{repository}{'@' if ':' in version else ':'}{version}"
+
+    def _fetch(self, repository: str, path: str, name: str, headers: dict[str, str]) -> tuple[Response, bytes]:
+        """A document's answer and body; a body that breaks off is fetched anew."""
+        for attempt in range(ATTEMPTS):
+            response = self._request("GET", repository, path, headers)
+            if response.status != 200:
+                raise self._refused(name, response, "")
+            try:
+                return response, response.read_all(MAX_DOCUMENT, name)
+            except OSError as error:
+                response.close()
+                if attempt == ATTEMPTS - 1:
+                    raise broken("GET", response.url, error, attempt + 1) from error
+                time.sleep(pause_s(attempt))
+        raise AssertionError("unreachable")
+
+    def _request(self, method: str, repository: str, path: str, headers: dict[str, str]) -> Response:
+        """An answer after authentication: a 401 is answered once."""
+        url = Url(self._home.scheme, self._home.host, self._home.port, f"/v2/{repository}/{path}")
+        scope = f"repository:{repository}:pull"
+        response = self._client.request(method, url, {**headers, **self._auth.header(scope)})
+        if response.status != 401 or response.url.origin != url.origin:
+            return response
+        challenges = response.head.all("www-authenticate") or self._ping()
+        if not self._auth.answer(parse_challenges(challenges), scope):
+            return response
+        read_error(response)
+        return self._client.request(method, url, {**headers, **self._auth.header(scope)})
+
+    def _ping(self) -> list[str]:
+        """The challenges of the registry's root, for registries whose other 401 answers carry none."""
+        response = self._client.request("GET", Url(self._home.scheme, self._home.host, self._home.port, "/v2/"), {})
+        read_error(response)
+        return response.head.all("www-authenticate")
+
+    def _refused(self, name: str, response: Response, hint: str) -> HullError:
+        """The error for an answer that is not what was asked for."""
+        status, said = response.status, read_error(response)
+        detail = " ".join(part for part in (said.code, said.message) if part)
+        detail = f" ({detail})" if detail else ""
+        if status == 404:
+            return NotFound(
+                f"{name}: not found in the registry{detail}",
+                hint=hint or "check the name, the tag and that it was pushed there",
+            )
+        if status in (401, 403):
+            cure = "check the user name and password, and that this user may pull it"
+            if not self._auth.has_credentials:
+                cure = "check the name; if the image is private, give username and password"
+            return Denied(f"{name}: the registry denies access{detail}", hint=cure)
+        if "HTTP request to an HTTPS server" in said.message:
+            hint = "set plain_http to false for it in registries.json"
+        elif status == 429 or status >= 500:
+            hint = "try again later"
+        return RegistryError(f"{name}: the registry answers {status}{detail}", status=status, hint=hint)
+
+
+def home_url(domain: str, config: RegistryConfig) -> Url:
+    """Where a registry is: docker.io's own host, HTTP for loopback addresses or where configured, else HTTPS."""
+    url = parse_url("https://" + (_HUB_HOST if domain == HUB else domain))
+    plain = is_loopback(url.host) if config.plain_http is None else config.plain_http
+    return parse_url("http://" + domain) if plain else url
+
+
+def _hasher(algorithm: str) -> Any:
+    from hashlib import sha256, sha512
+
+    return {"sha256": sha256, "sha512": sha512}[algorithm]()
+
+
+def _digest_of(data: bytes, algorithm: str) -> str:
+    hasher = _hasher(algorithm)
+    hasher.update(data)
+    return f"{algorithm}:{hasher.hexdigest()}"
+
+
+class Blob:
+    """The bytes of one blob. A context manager; not seekable.
+
+    A transfer that breaks goes on where it stopped (Range), or from the start with the known bytes skipped where the
+    server has no ranges; the hash covers what was handed out, so either way a wrong byte is found.
+    """
+
+    def __init__(self, registry: Registry, repository: str, descriptor: Descriptor) -> None:
+        self._registry = registry
+        self._repository = repository
+        self._descriptor = descriptor
+        self._hasher = _hasher(descriptor.digest.partition(":")[0])
+        self._response: Response | None = None
+        self._use_range = True
+        self._faults = 0
+        self._fault_at = 0
+        self._is_checked = False
+        self.position = 0
+
+    def __enter__(self) -> Blob:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the transfer, wherever it is."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer only at the end; empty after it.
+
+        Raises Damaged where the blob is not what its descriptor says, RegistryError where it can't be had.
+        """
+        pieces, have = [], 0
+        while have < size and self.position < self._descriptor.size:
+            data = self._receive(min(size - have, self._descriptor.size - self.position, _PIECE))
+            pieces.append(data)
+            have += len(data)
+        if self.position == self._descriptor.size and not self._is_checked:
+            self._check_end()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def finish(self) -> None:
+        """Read and check what is left."""
+        while self.read(_PIECE):
+            pass
+
+    def _receive(self, limit: int) -> bytes:
+        """At least one byte; opens the transfer, again after a fault."""
+        while True:
+            try:
+                if self._response is None:
+                    self._response = self._open()
+                data = self._response.read(limit)
+                if not data:
+                    raise self._wrong(f"ends after {self.position} of {self._descriptor.size} bytes")
+                self._hasher.update(data)
+                self.position += len(data)
+                return data
+            except OSError as error:
+                self._note_fault(error)
+
+    def _note_fault(self, error: OSError) -> None:
+        """Close the broken transfer and wait, or raise where there is no progress any more."""
+        url = self._response.url if self._response else None
+        self.close()
+        if self.position - self._fault_at >= _PROGRESS:
+            self._faults = 0
+        self._fault_at = self.position
+        self._faults += 1
+        if self._faults >= ATTEMPTS:
+            if url is not None:
+                raise broken("GET", url, error, self._faults) from error
+            raise RegistryError(f"get blob {self._descriptor.digest}: {error}", hint="try again later") from error
+        time.sleep(pause_s(self._faults - 1))
+
+    def _open(self) -> Response:
+        """A response whose next byte is the one at `position`."""
+        offset = self.position if self._use_range else 0
+        response = self._registry.open_blob(self._repository, self._descriptor.digest, offset)
+        try:
+            if response.status == 206 and not self._continues(response):
+                response.close()
+                self._use_range = False
+                return self._open()
+            if response.status == 416:
+                response.close()
+                self._use_range = False
+                return self._open()
+            self._check_announcement(response)
+            self._skip(response)
+            return response
+        except BaseException:
+            response.close()
+            raise
+
+    def _continues(self, response: Response) -> bool:
+        """Whether a 206 holds exactly the rest."""
+        unit, _, span = response.head.get("content-range").partition(" ")
+        span, _, total = span.partition("/")
+        return (
+            unit == "bytes"
+            and span == f"{self.position}-{self._descriptor.size - 1}"
+            and total in ("*", str(self._descriptor.size))
+        )
+
+    def _check_announcement(self, response: Response) -> None:
+        encoding = response.head.get("content-encoding", "identity").lower()
+        if encoding != "identity":
+            raise RegistryError(
+                f"get blob {self._descriptor.digest}: sent with Content-Encoding {encoding[:40]}, not asked for",
+                hint="a proxy between this host and the registry recodes data; let it pass blobs unchanged",
+            )
+        announced = response.head.get("content-length")
+        if response.status == 200 and announced and announced != str(self._descriptor.size):
+            raise self._wrong(f"has {announced[:20]} bytes, the manifest says {self._descriptor.size}")
+
+    def _skip(self, response: Response) -> None:
+        left = self.position if response.status == 200 else 0
+        while left:
+            data = response.read(min(left, _PIECE))
+            if not data:
+                raise self._wrong(f"ends after {self.position - left} of {self._descriptor.size} bytes")
+            left -= len(data)
+
+    def _check_end(self) -> None:
+        self._is_checked = True
+        excess = b""
+        if self._response is not None:
+            try:
+                excess = self._response.read(1)
+            except OSError:
+                pass  # all bytes are here; how the connection ends does not matter
+        self.close()
+        if excess:
+            raise self._wrong(f"is longer than the {self._descriptor.size} bytes that the manifest says")
+        actual = f"{self._descriptor.digest.partition(':')[0]}:{self._hasher.hexdigest()}"
+        if actual != self._descriptor.digest:
+            raise self._wrong(f"has the digest {actual}")
+
+    def _wrong(self, problem: str) -> Damaged:
+        return Damaged(
+            f"get blob {self._descriptor.digest} of {self._registry.domain}/{self._repository}: it {problem}",
+            hint="something between this host and the registry changes data, or the registry is damaged",
+        )

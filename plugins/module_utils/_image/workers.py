@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Jobs in forked processes: several layers at once, without threads (the interpreter runs one at a time).
+
+A job is a function; what it returns (JSON types), reports or raises comes back over a pipe. The first failure ends the
+others: they get SIGTERM, which is an exception in them, so their context managers clean up. A worker whose parent died
+learns it at its next report and cleans up in the same way.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found, unused-ignore]
+import gc
+import os
+import select
+import time
+
+from .._base.codec import parse, render
+from .._base.errors import (
+    Conflict,
+    Damaged,
+    Denied,
+    HullError,
+    Invalid,
+    NotFound,
+    RegistryError,
+    SyscallError,
+    Timeout,
+    Unsupported,
+)
+from .._base.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Report = Callable[..., None]
+    Relay = Callable[[list[Any]], None]
+
+_STOP_TIMEOUT_S = 60.0
+_READ = 65536
+_PLAIN = {kind.__name__: kind for kind in (NotFound, Conflict, Unsupported, Denied, Timeout, Damaged, HullError)}
+
+
+class Job(Value):
+    """One piece of work: `run(report)`, in which `report(*values)` sends JSON values to the parent."""
+
+    name: str
+    size: int  # for the order: the largest begins first
+    run: Callable[[Report], Any]
+
+
+class _Stopped(BaseException):
+    """The parent wants this worker to end, or is gone."""
+
+
+class _Worker:
+    """One forked process and the reading end of its pipe."""
+
+    def __init__(self, pid: int, fd: int, job: Job) -> None:
+        self.pid = pid
+        self.fd = fd
+        self.job = job
+        self._rest = b""
+
+    def receive(self) -> list[list[Any]] | None:
+        """The messages that have arrived, None at the end."""
+        data = os.read(self.fd, _READ)
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [parse(line, source=f"worker of {self.job.name}") for line in lines]
+
+
+def run_jobs(jobs: list[Job], *, limit: int, relay: Relay) -> dict[str, Any]:
+    """Run all jobs, at most `limit` at a time; what each returned, by its name.
+
+    `relay` gets what jobs report, as lists. Raises the first error of a job, after all others have ended.
+    """
+    waiting = sorted(jobs, key=lambda job: job.size)
+    running: dict[int, _Worker] = {}
+    results: dict[str, Any] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                worker = _start(waiting.pop(), list(running))
+                running[worker.fd] = worker
+            for fd in _readable(running, -1):
+                _take(running[fd], running, results, relay)
+    finally:
+        _stop(running)
+    return results
+
+
+def _readable(running: dict[int, _Worker], timeout_ms: int) -> list[int]:
+    poller = select.poll()
+    for fd in running:
+        poller.register(fd, select.POLLIN)
+    return [fd for fd, _ in poller.poll(timeout_ms)]
+
+
+def _take(worker: _Worker, running: dict[int, _Worker], results: dict[str, Any], relay: Relay) -> None:
+    """Handle what one worker sent. Raises the error that it reports, or one for a worker that died."""
+    messages = worker.receive()
+    if messages is None:
+        del running[worker.fd]
+        status = _reap(worker)
+        if worker.job.name not in results:
+            raise HullError(f"{worker.job.name}: its process ended without a result (wait status {status})")
+        return
+    for kind, *values in messages:
+        if kind == "report":
+            relay(values)
+        elif kind == "result":
+            results[worker.job.name] = values[0]
+        else:
+            raise _error(values[0])
+
+
+def _start(job: Job, inherited: list[int]) -> _Worker:
+    reading, writing = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        raise SyscallError(f"fork a worker for {job.name}: {error.strerror}", errno=error.errno or 0) from error
+    if pid == 0:
+        _be_worker(job, writing, [reading, *inherited])
+    os.close(writing)
+    return _Worker(pid, reading, job)
+
+
+def _be_worker(job: Job, pipe: int, inherited: list[int]) -> None:
+    """The life of a worker; never returns."""
+    code = 1
+    try:
+        gc.disable()
+        _signal.signal(_signal.SIGTERM, _raise_stopped)
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+        for fd in inherited:  # a reading end kept here would hide the parent's death from the other workers
+            os.close(fd)
+        _work(job, pipe)
+        code = 0
+    except BaseException:  # a fork boundary: nothing may run on in the parent's frames
+        pass
+    finally:
+        os._exit(code)
+
+
+def _work(job: Job, pipe: int) -> None:
+    def report(*values: Any) -> None:
+        _write(pipe, ["report", *values])
+
+    try:
+        result = job.run(report)
+    except HullError as error:
+        _write(pipe, ["error", _record(error)])
+    except OSError as error:
+        reason = f"{job.name}: {error.strerror or error}" + (f": {error.filename!r}" if error.filename else "")
+        _write(pipe, ["error", _record(SyscallError(reason, errno=error.errno or 0))])
+    except Exception as error:
+        _write(pipe, ["error", _record(HullError(f"{job.name}: {type(error).__name__}: {error}"))])
+    else:
+        _write(pipe, ["result", result])
+
+
+def _raise_stopped(_number: int, _frame: object) -> None:
+    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)  # once is enough: what runs now is the clean-up
+    raise _Stopped
+
+
+def _write(pipe: int, message: list[Any]) -> None:
+    data = render(message).encode() + b"\n"
+    try:
+        while data:
+            data = data[os.write(pipe, data) :]
+    except BrokenPipeError:
+        raise _Stopped from None
+
+
+def _record(error: HullError) -> dict[str, Any]:
+    number = error.status if isinstance(error, RegistryError) else error.errno if isinstance(error, SyscallError) else 0
+    option = error.option if isinstance(error, Invalid) else ""
+    kind = type(error).__name__
+    return {"kind": kind, "message": error.message, "hint": error.hint, "number": number, "option": option}
+
+
+def _error(record: dict[str, Any]) -> HullError:
+    """The error that a worker's record stands for."""
+    kind, message, hint = record["kind"], record["message"], record["hint"]
+    if kind == "RegistryError":
+        return RegistryError(message, status=record["number"], hint=hint)
+    if kind == "SyscallError":
+        return SyscallError(message, errno=record["number"], hint=hint)
+    if kind == "Invalid":
+        error = Invalid(message, hint=hint)
+        error.option = record["option"]
+        return error
+    return _PLAIN.get(kind, HullError)(message, hint=hint)
+
+
+def _reap(worker: _Worker) -> int:
+    os.close(worker.fd)
+    return os.waitpid(worker.pid, 0)[1]
+
+
+def _stop(running: dict[int, _Worker]) -> None:
+    """End all workers and wait until their clean-up is done; one that takes a minute is killed."""
+    for worker in running.values():
+        os.kill(worker.pid, _signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while running and (left_s := deadline - time.monotonic()) > 0:
+        for fd in _readable(running, int(left_s * 1000) + 1):
+            if not os.read(fd, _READ):
+                _reap(running.pop(fd))
+    for worker in running.values():
+        os.kill(worker.pid, _signal.SIGKILL)
+        _reap(worker)
+    running.clear()
