@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Which command is where. Only the file of the command that was typed is loaded."""
+
+from __future__ import annotations
+
+from .flags import UsageError
+from .printing import put
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .command import Command
+
+    Home = Callable[[], tuple[Command, ...]]
+
+
+def _running() -> tuple[Command, ...]:
+    from .run import COMMANDS
+
+    return COMMANDS
+
+
+def _lifecycle() -> tuple[Command, ...]:
+    from .lifecycle import COMMANDS
+
+    return COMMANDS
+
+
+def _execution() -> tuple[Command, ...]:
+    from .execution import COMMANDS
+
+    return COMMANDS
+
+
+def _listing() -> tuple[Command, ...]:
+    from .listing import COMMANDS
+
+    return COMMANDS
+
+
+def _logging() -> tuple[Command, ...]:
+    from .log_output import COMMANDS
+
+    return COMMANDS
+
+
+def _images() -> tuple[Command, ...]:
+    from .images import COMMANDS
+
+    return COMMANDS
+
+
+def _volumes() -> tuple[Command, ...]:
+    from .volumes import COMMANDS
+
+    return COMMANDS
+
+
+def _system() -> tuple[Command, ...]:
+    from .system import COMMANDS
+
+    return COMMANDS
+
+
+HOMES: dict[str, Home] = {
+    "run": _running,
+    "create": _running,
+    "start": _running,
+    "attach": _running,
+    "exec": _execution,
+    "stop": _lifecycle,
+    "restart": _lifecycle,
+    "kill": _lifecycle,
+    "rm": _lifecycle,
+    "pause": _lifecycle,
+    "unpause": _lifecycle,
+    "wait": _lifecycle,
+    "rename": _lifecycle,
+    "ps": _listing,
+    "port": _listing,
+    "top": _listing,
+    "logs": _logging,
+    "pull": _images,
+    "images": _images,
+    "rmi": _images,
+    "load": _images,
+    "import": _images,
+    "tag": _images,
+    "volume ls": _volumes,
+    "volume create": _volumes,
+    "volume inspect": _volumes,
+    "volume rm": _volumes,
+    "volume prune": _volumes,
+    "inspect": _system,
+    "info": _system,
+    "version": _system,
+}
+_GROUPS = {"volume": "Volumes", "container": "Containers", "image": "Images"}
+_LONG_FORMS = {
+    "container ls": "ps",
+    "container list": "ps",
+    "container ps": "ps",
+    "container inspect": "inspect",
+    "image ls": "images",
+    "image list": "images",
+    "image rm": "rmi",
+    "image remove": "rmi",
+    "image pull": "pull",
+    "image load": "load",
+    "image import": "import",
+    "image tag": "tag",
+    "image inspect": "inspect",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
+}
+_SECTIONS = (
+    ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach").split()),
+    ("Looking at them", "ps logs top port inspect".split()),
+    ("Images", "pull images tag rmi load import".split()),
+    ("Host", "info version".split()),
+)
+_ASKS = ("--help", "help")
+_CONTAINER_VERBS = frozenset((*_SECTIONS[0][1], *_SECTIONS[1][1]))
+
+
+def _canonical(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The command's name and the words after it: `image ls -q` is `images` with `-q`."""
+    name, rest = words[0], words[1:]
+    if name not in _GROUPS or not rest or rest[0] in _ASKS:
+        return name, rest
+    long = f"{name} {rest[0]}"
+    if name == "container" and rest[0] in _CONTAINER_VERBS:
+        return rest[0], rest[1:]
+    return _LONG_FORMS.get(long, long), rest[1:]
+
+
+def find_command(words: Sequence[str]) -> tuple[Command | None, Sequence[str]]:
+    """The command that the words begin with, and the words after it; None for a group such as `volume` alone.
+
+    Raises UsageError for one that does not exist.
+    """
+    name, rest = _canonical(words)
+    if name in _GROUPS:
+        return None, rest
+    home = HOMES.get(name)
+    if home is None:
+        raise UsageError(f"{name!r} is not a command", hint=_suggestion(name))
+    return _one(name, home), rest
+
+
+def _one(name: str, home: Home) -> Command:
+    return next(command for command in home() if command.name == name)
+
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches  # only on the way to an error
+
+    close = get_close_matches(name, list(HOMES), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def show_help(words: Sequence[str]) -> int:
+    """Print the help of a command, of a group or of everything. Raises UsageError for what does not exist."""
+    from . import help as texts
+    from .main import GLOBAL_FLAGS
+
+    if not words:
+        sections = [(title, [(name, _one(name, HOMES[name]).summary) for name in names]) for title, names in _SECTIONS]
+        volumes = ("Volumes", [(command.name, command.summary) for command in _volumes()])
+        put(texts.overview(GLOBAL_FLAGS, [*sections[:3], volumes, sections[3]]))
+        return 0
+    command, _ = find_command([words[0]] if len(words) > 1 and words[1].startswith("-") else words)
+    if command is not None:
+        put(texts.command_help(command))
+        return 0
+    names = [name for name in HOMES if name.startswith(words[0] + " ")]
+    if not names:
+        names = [*_SECTIONS[0][1], *_SECTIONS[1][1]] if words[0] == "container" else list(_SECTIONS[2][1])
+    put(texts.group_help(words[0], _GROUPS[words[0]], [_one(name, HOMES[name]) for name in names]))
+    return 0

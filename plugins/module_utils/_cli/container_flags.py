@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The flags of `run` and `create`, and what they mean as options of the container module.
+
+A flag becomes the module's option unread; `_engine/options.py` is the only place that knows what values mean. Only what
+has another shape here is converted: `KEY=value` to a dict, `--mount a=b,c=d` to a dict, health flags to one option.
+Files named by flags (`--env-file`) are read.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._base.errors import Invalid, NotFound
+from .flags import many, switch, text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from .flags import Flag, Parsed
+
+_PROCESS: tuple[Flag, ...] = (
+    many("env", "set a variable, or pass on the own one (NAME or NAME=value)", short="e", option="env"),
+    many("env-file", "read variables from a file, one a line"),
+    text("user", "user of the command, with group (name|uid[:group|gid])", short="u", option="user"),
+    many("group-add", "give the command one more group", option="groups"),
+    text("workdir", "directory in which the command starts", short="w", option="working_dir"),
+    text("entrypoint", "replace the image's entrypoint", option="entrypoint"),
+    switch("tty", "give the container a terminal", short="t", option="tty"),
+    switch("interactive", "keep standard input open", short="i", option="interactive"),
+    switch("init", "run a small init as process 1 that reaps and passes signals on", option="init"),
+    text("stop-signal", "signal that asks the command to end", option="stop_signal"),
+    text("stop-timeout", "seconds from that signal to SIGKILL", "int", option="stop_timeout"),
+)
+_IDENTITY: tuple[Flag, ...] = (
+    text("name", "name of the container", option="name"),
+    text("hostname", "host name inside", short="h", option="hostname"),
+    text("domainname", "NIS domain name inside", option="domainname"),
+    many("label", "attach a label (NAME or NAME=value)", short="l", option="labels"),
+    many("label-file", "read labels from a file, one a line"),
+    text("restart", "when it ended: no, on-failure[:n], always, unless-stopped", option="restart_policy"),
+    switch("rm", "remove the container when it has ended", option="auto_remove"),
+    text("pull", "pull the image first: missing, always, never"),
+    text("platform", "platform of the image, such as linux/arm64"),
+    text("cidfile", "write the container's id to a new file", "file"),
+    many("log-opt", "option of the log: max-size, max-file", option="log_options"),
+)
+_FILES: tuple[Flag, ...] = (
+    many("volume", "mount a volume or a directory ([source:]target[:ro])", short="v", option="volumes"),
+    many("volumes-from", "mount what another container mounts", option="volumes_from"),
+    many("mount", "mount by key and value (type=,source=,target=,readonly)", "mount", option="mounts"),
+    many("tmpfs", "mount an empty tmpfs (target[:options])", option="tmpfs"),
+    switch("read-only", "mount the root file system read-only", option="read_only"),
+    many("device", "show a device of the host (path[:path][:rwm])", option="devices"),
+    text("shm-size", "size of /dev/shm", "bytes", option="shm_size"),
+)
+_NETWORK: tuple[Flag, ...] = (
+    text("network", "bridge, none, host or container:<name>", option="network_mode", alias="net"),
+    many("publish", "publish a port ([[address:]port:]port[/udp])", short="p", option="published_ports"),
+    many("dns", "address of a name server", option="dns_servers"),
+    many("add-host", "line for /etc/hosts (name:address)", option="etc_hosts"),
+)
+_LIMITS: tuple[Flag, ...] = (
+    text("memory", "limit of memory", "bytes", short="m", option="memory"),
+    text("memory-swap", "limit of memory and swap together, -1 for no limit", "bytes", option="memory_swap"),
+    text("memory-reservation", "memory to keep under pressure", "bytes", option="memory_reservation"),
+    text("cpus", "limit of CPU time, in CPUs", "decimal", option="cpus"),
+    text("cpu-shares", "weight among busy containers", "int", short="c", option="cpu_shares"),
+    text("cpuset-cpus", "CPUs to run on (0-3, 0,1)", option="cpuset_cpus"),
+    text("cpuset-mems", "memory nodes to use (0-3, 0,1)", option="cpuset_mems"),
+    text("pids-limit", "limit of processes and threads, -1 for no limit", "int", option="pids_limit"),
+    many("ulimit", "limit of a process (name=soft[:hard])", "ulimit", option="ulimits"),
+)
+_SECURITY: tuple[Flag, ...] = (
+    switch("privileged", "all capabilities and devices, nothing masked", option="privileged"),
+    many("cap-add", "add a capability", option="capabilities"),
+    many("cap-drop", "take a capability away", option="cap_drop"),
+    many("security-opt", "no-new-privileges[:false], seccomp=<profile>", option="security_opts"),
+    many("sysctl", "set a kernel parameter of the container's namespaces", "map", option="sysctls"),
+    text("userns", "user namespace: host or auto", option="userns_mode"),
+    text("pid", "process namespace: host or a private one", option="pid_mode"),
+    text("ipc", "IPC namespace: host or private", option="ipc_mode"),
+)
+_HEALTH: tuple[Flag, ...] = (
+    text("health-cmd", "shell command that tells whether the container is healthy", option="healthcheck"),
+    text("health-interval", "time between two checks", "duration"),
+    text("health-timeout", "time that a check may take", "duration"),
+    text("health-start-period", "time to start up, in which failures don't count", "duration"),
+    text("health-start-interval", "time between two checks while it starts up", "duration"),
+    text("health-retries", "failures in a row that make it unhealthy", "int"),
+    switch("no-healthcheck", "don't check, even if the image says how"),
+)
+CREATE_FLAGS = (*_PROCESS, *_IDENTITY, *_FILES, *_NETWORK, *_LIMITS, *_SECURITY, *_HEALTH)
+
+_CONVERTED = frozenset(
+    ("name", "env", "labels", "entrypoint", "mounts", "sysctls", "healthcheck", "log_options", "etc_hosts")
+)
+_HEALTH_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
+_MOUNT_KEYS = {
+    "type": "type",
+    "source": "source",
+    "src": "source",
+    "target": "target",
+    "destination": "target",
+    "dst": "target",
+    "readonly": "read_only",
+    "ro": "read_only",
+    "bind-propagation": "propagation",
+    "bind-create-src": "create_mountpoint",
+    "bind-nonrecursive": "non_recursive",
+    "volume-nocopy": "no_copy",
+    "tmpfs-size": "tmpfs_size",
+    "tmpfs-mode": "tmpfs_mode",
+}
+
+
+def container_options(parsed: Parsed, *, name: str) -> dict[str, Any]:
+    """The container module's options from the flags and arguments (`IMAGE [COMMAND...]`) of run or create.
+
+    Raises Invalid, naming the flag, and NotFound for a file that is named and missing.
+    """
+    options: dict[str, Any] = {
+        flag.option: parsed.values[flag.name]
+        for flag in CREATE_FLAGS
+        if flag.option and flag.option not in _CONVERTED and flag.name in parsed.values
+    }
+    image, *command = parsed.arguments
+    options.update(
+        name=name,
+        image=image,
+        command=command or None,
+        env=environment(parsed),
+        labels=_pairs(parsed, "label", _file_lines(parsed.items("label-file"), "--label-file")),
+        sysctls=_pairs(parsed, "sysctl"),
+        log_options=_pairs(parsed, "log-opt"),
+        etc_hosts=parsed.items("add-host"),
+        mounts=[_mount(entry) for entry in parsed.items("mount")],
+        healthcheck=_healthcheck(parsed),
+    )
+    entrypoint = parsed.text("entrypoint")
+    if entrypoint is not None:
+        options["entrypoint"] = [entrypoint] if entrypoint else []
+    return options
+
+
+def environment(parsed: Parsed) -> dict[str, str]:
+    """Variables from `--env-file` and `--env`, which wins; a bare NAME takes the own value, if there is one."""
+    found: dict[str, str] = {}
+    for entry in (*_file_lines(parsed.items("env-file"), "--env-file"), *parsed.items("env")):
+        name, equals, value = entry.partition("=")
+        if equals:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+        else:
+            found.pop(name, None)
+    return found
+
+
+def _pairs(parsed: Parsed, flag: str, before: Iterable[str] = ()) -> dict[str, str]:
+    found = {}
+    for entry in (*before, *parsed.items(flag)):
+        name, _, value = entry.partition("=")
+        if not name:
+            raise Invalid(f"{entry!r} has no name", option=f"--{flag}", hint="write NAME=value")
+        found[name] = value
+    return found
+
+
+def _file_lines(paths: Iterable[str], flag: str) -> list[str]:
+    """The lines of the files, without empty ones and those that begin with `#`."""
+    found = []
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                lines = file.read().split("\n")
+        except OSError as error:
+            raise NotFound(f"{flag}: {path}: {(error.strerror or str(error)).lower()}") from error
+        found += [line.lstrip().rstrip("\r") for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return found
+
+
+def _mount(entry: str) -> dict[str, Any]:
+    """`type=bind,source=/a,target=/b,readonly` as an entry of the module's `mounts`."""
+    found: dict[str, Any] = {}
+    for part in entry.split(","):
+        key, equals, value = part.partition("=")
+        option = _MOUNT_KEYS.get(key.strip().lower())
+        if option is None:
+            raise Invalid(
+                f"{key!r} in {entry!r} is not known",
+                option="--mount",
+                hint="use type, source, target, readonly, bind-propagation, volume-nocopy, tmpfs-size, tmpfs-mode",
+            )
+        found[option] = value if equals else True
+    return found
+
+
+def _healthcheck(parsed: Parsed) -> dict[str, Any] | None:
+    given = {name.replace("-", "_"): parsed.text(f"health-{name}") for name in _HEALTH_FLAGS}
+    details = {name: value for name, value in given.items() if value is not None}
+    command = parsed.text("health-cmd")
+    if parsed.is_on("no-healthcheck"):
+        if details or command is not None:
+            raise Invalid("can't be used together with --health-*", option="--no-healthcheck")
+        return {"test": ["NONE"]}
+    if command is None:
+        if details:
+            flag = "--health-" + next(iter(details)).replace("_", "-")
+            raise Invalid("needs --health-cmd", option=flag)
+        return None
+    return {"test": ["CMD-SHELL", command], **details}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""`volume create ls inspect rm prune`."""
+
+from __future__ import annotations
+
+from .._engine import volumes
+from .command import Command
+from .flags import UsageError, many, switch, text
+from .printing import STDIN, is_terminal, put, put_line
+from .tables import Column, render_rows
+from .targets import for_each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .command import Invocation
+
+_COLUMNS = (Column("DRIVER", "Driver"), Column("VOLUME NAME", "Name"))
+
+
+def _create(invocation: Invocation) -> int:
+    given = invocation.text("name") or ""
+    name = invocation.arguments[0] if invocation.arguments else given
+    labels = dict(entry.partition("=")[::2] for entry in invocation.items("label"))
+    driver = invocation.text("driver") or "local"
+    if driver != "local":
+        raise UsageError(f"--driver: there is no driver {driver!r}", hint="use local")
+    with invocation.engine() as engine:
+        put_line(volumes.create(engine, name, labels=labels).name)
+    return 0
+
+
+def _row(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Driver": facts["Driver"],
+        "Labels": ",".join(f"{name}={value}" for name, value in sorted(facts["Labels"].items())),
+        "Mountpoint": facts["Mountpoint"],
+        "Name": facts["Name"],
+        "Scope": facts["Scope"],
+    }
+
+
+def _list(invocation: Invocation) -> int:
+    labels: dict[str, str] = {}
+    name_part, dangling = "", None
+    for entry in invocation.items("filter"):
+        key, equals, value = entry.partition("=")
+        if key == "label" and equals:
+            labels.update([value.partition("=")[::2]])
+        elif key == "name" and equals:
+            name_part = value
+        elif key == "dangling" and value in ("true", "1", "false", "0"):
+            dangling = value in ("true", "1")
+        else:
+            raise UsageError(f"--filter: {entry!r} is not known", hint="use name=, label=, dangling=true|false")
+    with invocation.engine() as engine:
+        found = volumes.list_volumes(engine, labels=labels, dangling=dangling is True)
+        if dangling is False:
+            unused = {record.name for record in volumes.list_volumes(engine, dangling=True)}
+            found = [record for record in found if record.name not in unused]
+        records = [record for record in found if name_part in record.name]
+        rows = [_row(volumes.inspect(engine, record)) for record in records]
+    if invocation.is_on("quiet"):
+        put("".join(f"{row['Name']}\n" for row in rows))
+    else:
+        put(render_rows(_COLUMNS, rows, invocation.text("format")))
+    return 0
+
+
+def _inspect(invocation: Invocation) -> int:
+    from .inspection import show_documents
+
+    with invocation.engine() as engine:
+        return show_documents(
+            invocation.arguments,
+            lambda name: volumes.inspect(engine, volumes.find(engine, name)),
+            invocation.text("format"),
+        )
+
+
+def _remove(invocation: Invocation) -> int:
+    with invocation.engine() as engine:
+
+        def one(name: str) -> str:
+            volumes.remove(engine, name, force=invocation.is_on("force"))
+            return name
+
+        return for_each(invocation.arguments, one)
+
+
+def _prune(invocation: Invocation) -> int:
+    """Anonymous volumes only, as in Docker, unless `--all`."""
+    if not invocation.is_on("force"):
+        if not is_terminal(STDIN):
+            raise UsageError("there is nobody to ask", hint="use --force")
+        put("This removes volumes that no container uses, with their content. Go on? [y/N] ")
+        with open(STDIN, closefd=False) as answers:
+            if answers.readline().strip().lower() not in ("y", "yes"):
+                return 0
+    with invocation.engine() as engine:
+        unused = volumes.list_volumes(engine, dangling=True)
+        names = [record.name for record in unused if record.anonymous or invocation.is_on("all")]
+
+        def one(name: str) -> str:
+            volumes.remove(engine, name)
+            return name
+
+        return for_each(names, one)
+
+
+_FORMAT = text("format", "json, a template, or 'table' and a template")
+
+COMMANDS = (
+    Command(
+        "volume create",
+        "[OPTIONS] [VOLUME]",
+        "Make a volume",
+        _create,
+        (
+            many("label", "attach a label (NAME=value)"),
+            text("driver", "driver: local", short="d"),
+            text("name", "name of the volume"),
+        ),
+        maximum=1,
+    ),
+    Command(
+        "volume ls",
+        "[OPTIONS]",
+        "List volumes",
+        _list,
+        (
+            switch("quiet", "names only", short="q"),
+            many("filter", "name=, label=, dangling=", "filter", short="f"),
+            _FORMAT,
+        ),
+        maximum=0,
+    ),
+    Command(
+        "volume inspect",
+        "[OPTIONS] VOLUME [VOLUME...]",
+        "Show all about volumes, as JSON",
+        _inspect,
+        (text("format", "template of what to print", short="f"),),
+        minimum=1,
+    ),
+    Command(
+        "volume rm",
+        "[OPTIONS] VOLUME [VOLUME...]",
+        "Remove volumes and their content",
+        _remove,
+        (switch("force", "don't mind missing ones", short="f"),),
+        minimum=1,
+    ),
+    Command(
+        "volume prune",
+        "[OPTIONS]",
+        "Remove anonymous volumes that no container uses",
+        _prune,
+        (switch("force", "don't ask", short="f"), switch("all", "named ones too", short="a")),
+        maximum=0,
+    ),
+)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._cli.progress import ProgressPrinter, bar, line, short_subject
+
+LAYER = "sha256:" + "ab" * 32
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_digest_is_shown_by_its_first_digits():
+    assert short_subject(LAYER) == "abababababab"
+    assert short_subject("manifest") == "manifest"
+
+
+def test_bars_fill_and_never_overflow():
+    assert bar(0, 100) == "[>                             ]  0B/100B"
+    assert bar(50, 100) == "[===============>              ]  50B/100B"
+    assert bar(100, 100) == "[==============================]  100B/100B"
+    assert bar(500, 100).startswith("[==============================]")
+    assert bar(1_200_000, 0) == "1.2MB"
+
+
+def test_a_line_can_not_steer_the_terminal():
+    assert line("\x1b[2J", "a\nb", 0, 0) == "a\\x0ab: \\x1b[2j"
+
+
+def test_without_a_terminal_each_finished_layer_is_told_once(pipe):
+    reader, writer = pipe
+    progress = ProgressPrinter(writer)
+    progress("download", LAYER, 5, 10)
+    progress("unpack", LAYER, 5, 10)
+    progress("complete", LAYER, 10, 10)
+    progress("complete", LAYER, 10, 10)
+    progress("exists", "sha256:" + "cd" * 32, 0, 0)
+    progress.finish()
+    assert os.read(reader, 4096) == b"abababababab: Pull complete\ncdcdcdcdcdcd: Already exists\n"
+
+
+def test_on_a_terminal_lines_are_redrawn_in_place_and_cut_to_its_width(pipe):
+    reader, writer = pipe
+    progress = ProgressPrinter(writer, columns=20, rows=24)
+    progress("exists", LAYER, 0, 0)
+    progress("complete", "sha256:" + "cd" * 32, 0, 0)
+    first, second = "\r\x1b[2Kabababababab: Alrea\n", "\r\x1b[2Kcdcdcdcdcdcd: Pull \n"
+    assert os.read(reader, 4096).decode() == first + "\x1b[1A" + first + second
+
+
+def test_more_layers_than_rows_show_the_last_ones(pipe):
+    reader, writer = pipe
+    progress = ProgressPrinter(writer, columns=80, rows=3)
+    for number in range(5):
+        progress("complete", f"layer{number}", 0, 0)
+    last = os.read(reader, 65536).decode().split("\x1b[2A")[-1]
+    assert "layer3" in last and "layer4" in last and "layer2" not in last
