@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 PACKAGE = "hull"
 _LAYERS = ("_base", "_sys", "_kernel", "_store", "_image", "_net", "_runtime", "_engine", "_cli")
 _START = b"""\
+import os
 import sys
 
 from hull._cli.main import main
 
-sys.exit(main(sys.argv[1:]))
+os._exit(main(sys.argv[1:]))
 """
 # The interpreter could be on the first line, but then it runs the archive through runpy, which takes longer to import
 # than the shell takes to start. -I and -S leave out what surrounds the interpreter: the environment and site-packages.
 _LAUNCHER = """\
 #!/bin/sh
-exec '{interpreter}' -IS -c 'import sys
+exec '{interpreter}' -IS -c 'import os, sys
 sys.path.insert(0, sys.argv[1])
 from hull._cli.main import main
-sys.exit(main(sys.argv[2:]))' "$0" "$@"
+os._exit(main(sys.argv[2:]))' "$0" "$@"
 """
 _UNCHECKED_HASH = 0b01
 _EPOCH = (1980, 1, 1, 0, 0, 0)

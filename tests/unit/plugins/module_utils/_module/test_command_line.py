@@ -9,10 +9,15 @@ from types import SimpleNamespace
 
 from ansible_collections.hull.engine.plugins.module_utils._module import command_line
 
-SOURCES = {
-    "_base/words.py": b'GREETING = "hello"\n',
-    "_cli/main.py": b"from .._base.words import GREETING\n\ndef main(argv):\n    print(GREETING, *argv)\n    return 3",
-}
+MAIN = b"""
+import os
+from .._base.words import GREETING
+
+def main(argv):
+    os.write(1, GREETING + b" " + argv[0].encode())
+    return 3
+"""
+SOURCES = {"_base/words.py": b'GREETING = b"hello"', "_cli/main.py": MAIN}
 
 
 def _run(path):
@@ -24,7 +29,7 @@ def test_the_file_is_a_program_that_needs_nothing_beside_it(tmp_path):
     path.write_bytes(command_line.build(SOURCES, sys.executable))
     path.chmod(0o755)
     done = _run(str(path))
-    assert (done.stdout, done.returncode) == ("hello you there\n", 3)
+    assert (done.stdout, done.returncode) == ("hello you there", 3)
     assert os.listdir(tmp_path) == ["hull"]
 
 
@@ -33,7 +38,7 @@ def test_another_python_ignores_the_bytecode(tmp_path, monkeypatch):
     path = tmp_path / "hull"
     path.write_bytes(command_line.build(SOURCES, sys.executable))
     path.chmod(0o755)
-    assert _run(str(path)).stdout == "hello you there\n"
+    assert _run(str(path)).stdout == "hello you there"
 
 
 def test_the_same_sources_give_the_same_bytes():
