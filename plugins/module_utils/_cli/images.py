@@ -42,6 +42,7 @@ def _pull(invocation: Invocation) -> int:
         reference = images.reference_of(engine, name)
     if not quiet:
         put_line(f"Digest: {record.manifest_digest}")
+        put_line(f"Status: {'Downloaded newer image' if progress.resolved else 'Image is up to date'} for {name}")
     put_line(reference.canonical)
     return 0
 

@@ -2,13 +2,13 @@
 # Copyright: the hull.engine authors
 """How far a pull or load is: bars that are redrawn in place on a terminal, else one line per finished layer.
 
-The transfer calls `progress(event, subject, done, total)` from any thread; `total` 0 means not known.
+The transfer calls `progress(event, subject, done, total)` with the events of `_image/pull.py`; `total` 0 means not
+known.
 """
 
 from __future__ import annotations
 
 import time
-from _thread import allocate_lock
 
 from .._base.units import format_size
 from .printing import STDERR, STDOUT, is_terminal, visible, write_all
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 30
 _REDRAW_S = 0.08
-_FINAL = {"exists": "Already exists", "complete": "Pull complete"}
-_STATES = {"waiting": "Waiting", "download": "Downloading", "unpack": "Extracting", **_FINAL}
+_FINAL = {"exists": "Already exists", "done": "Pull complete"}
+_MESSAGES = {"resolved": "Pulling {}", "warning": "WARNING: {}"}
 
 
 def short_subject(subject: str) -> str:
@@ -40,9 +40,10 @@ def bar(done: int, total: int) -> str:
 
 def line(event: str, subject: str, done: int, total: int) -> str:
     """One layer's line."""
-    state = _STATES.get(event, event.capitalize())
-    amount = f"  {bar(done, total)}" if event not in _FINAL and (done or total) else ""
-    return f"{visible(short_subject(subject))}: {visible(state)}{amount}"
+    if event in _FINAL:
+        return f"{visible(short_subject(subject))}: {_FINAL[event]}"
+    state = "Extracting" if 0 < total <= done else "Downloading"
+    return f"{visible(short_subject(subject))}: {state}  {bar(done, total)}"
 
 
 class ProgressPrinter:
@@ -50,26 +51,38 @@ class ProgressPrinter:
 
     def __init__(self, fd: int, *, columns: int = 0, rows: int = 0) -> None:
         self._fd = fd
-        self._columns, self._rows = columns, rows
-        self._lock = allocate_lock()
+        self._columns, self._rows = columns, rows  # zeros: not a terminal
         self._lines: dict[str, str] = {}
         self._finished: set[str] = set()
         self._drawn = 0
         self._last_draw = 0.0
+        self.resolved = False  # whether the registry had something that was not here
 
     def __call__(self, event: str, subject: str, done: int, total: int) -> None:
-        with self._lock:
-            final = event in _FINAL
-            if final and subject in self._finished:
-                return
+        if event in _MESSAGES:
+            self.resolved = self.resolved or event == "resolved"
+            self._tell(_MESSAGES[event].format(visible(subject)))
+            return
+        final = event in _FINAL
+        if final and subject in self._finished:
+            return
+        if final:
+            self._finished.add(subject)
+        self._lines[subject] = line(event, subject, done, total)
+        if not self._columns:
             if final:
-                self._finished.add(subject)
-            self._lines[subject] = line(event, subject, done, total)
-            if not self._columns:
-                if final:
-                    write_all(self._fd, (self._lines[subject] + "\n").encode())
-            elif final or time.monotonic() - self._last_draw > _REDRAW_S:
-                self._draw()
+                self._tell(self._lines[subject])
+        elif final or time.monotonic() - self._last_draw > _REDRAW_S:
+            self._draw()
+
+    def _tell(self, text: str) -> None:
+        """A line that stays: above the bars, where there are any."""
+        if self._drawn:
+            write_all(self._fd, f"\x1b[{self._drawn}A\r\x1b[J".encode())
+            self._drawn = 0
+        write_all(self._fd, (text + "\n").encode())
+        if self._columns and self._lines:
+            self._draw()
 
     def _draw(self) -> None:
         """All lines again over the ones drawn before; with more layers than rows only the last ones."""
@@ -81,13 +94,14 @@ class ProgressPrinter:
 
     def finish(self) -> None:
         """Draw the last state."""
-        with self._lock:
-            if self._columns and self._lines:
-                self._draw()
+        if self._columns and self._lines:
+            self._draw()
 
 
 class _Quiet:
     """No output at all."""
+
+    resolved = False
 
     def __call__(self, event: str, subject: str, done: int, total: int) -> None:
         """Progress that nobody wants to see."""
