@@ -21,7 +21,7 @@ _IFF_UP = 1
 
 def _open() -> Any:
     try:
-        from pyroute2 import IPRoute
+        from pyroute2 import IPRoute  # type: ignore[import-untyped]
     except ImportError as error:
         raise Unsupported("inspect links: pyroute2 is not installed", hint="install python3-pyroute2") from error
     return IPRoute()

@@ -63,6 +63,9 @@ _IFLA_EXT_MASK = 29
 _RTEXT_FILTER_SKIP_STATS = 1 << 3
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
+_IFLA_INFO_SLAVE_KIND = 4
+_IFLA_INFO_SLAVE_DATA = 5
+_IFLA_BRPORT_MODE = 4
 _VETH_INFO_PEER = 1
 _IFLA_INET6_ADDR_GEN_MODE = 8
 _IN6_ADDR_GEN_MODE_NONE = 1
@@ -222,20 +225,20 @@ class Route:
                 nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer)),
             )
         )
-        # What the kernel takes only for a link that exists: the alias, and no IPv6 address on the bridge's port.
+        # What the kernel takes only for a link that exists: the alias, no IPv6 address on the bridge's port, and hairpin:
+        # where br_netfilter is active a container that calls its own published port is answered by its own port.
         port = (
             _LINK.pack(AF_UNSPEC, 0, 0, _IFF_UP, _IFF_UP)
             + text(_IFLA_IFNAME, name)
-            + nested(
-                _IFLA_AF_SPEC, nested(AF_INET6, attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_IN6_ADDR_GEN_MODE_NONE])))
-            )
+            + nested(_IFLA_AF_SPEC, nested(AF_INET6, _u8(_IFLA_INET6_ADDR_GEN_MODE, _IN6_ADDR_GEN_MODE_NONE)))
+            + _hairpin()
         )
         if alias:
             port += text(_IFLA_IFALIAS, alias)
         what = f"plug veth {name} into bridge {bridge_index}"
         self._netlink.run(what, (_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, pair))
         try:
-            self._netlink.run(what, (_RTM_SETLINK, 0, port))
+            self._netlink.run(what, (_RTM_NEWLINK, 0, port))
         except SyscallError:
             self.delete_link(name)
             raise
@@ -249,10 +252,14 @@ class Route:
         body = _LINK.pack(AF_UNSPEC, 0, index, 0, 0) + text(_IFLA_IFALIAS, alias)
         self._netlink.run(f"set alias of link {index}", (_RTM_SETLINK, 0, body))
 
-    def set_master(self, index: int, bridge_index: int) -> None:
-        """Make a link a port of a bridge."""
-        body = _LINK.pack(AF_UNSPEC, 0, index, 0, 0) + _u32(_IFLA_MASTER, bridge_index)
-        self._netlink.run(f"plug link {index} into bridge {bridge_index}", (_RTM_SETLINK, 0, body))
+    def plug(self, index: int, bridge_index: int) -> None:
+        """Make a link that exists a port of a bridge, with hairpin as `plug_veth` has it."""
+        port = _LINK.pack(AF_UNSPEC, 0, index, 0, 0)
+        self._netlink.run(
+            f"plug link {index} into bridge {bridge_index}",
+            (_RTM_SETLINK, 0, port + _u32(_IFLA_MASTER, bridge_index)),
+            (_RTM_NEWLINK, 0, port + _hairpin()),
+        )
 
     def add_address(self, index: int, interface: str) -> None:
         """Give a link an address, as in `10.88.0.5/16`; EEXIST where it has it. IPv6 without duplicate detection."""
@@ -293,8 +300,18 @@ class Route:
         ]
 
 
+def _u8(kind: int, value: int) -> bytes:
+    return attribute(kind, bytes((value,)))
+
+
 def _u32(kind: int, value: int) -> bytes:
     return attribute(kind, _U32.pack(value))
+
+
+def _hairpin() -> bytes:
+    """A bridge's port may send a frame back to where it came from."""
+    mode = nested(_IFLA_INFO_SLAVE_DATA, _u8(_IFLA_BRPORT_MODE, 1))
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), mode)
 
 
 def _up(index: int) -> Message:

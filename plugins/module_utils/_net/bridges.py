@@ -225,7 +225,7 @@ def _plug_again(database: Database, route: Route, record: NetworkRecord, index: 
     for link in route.links():
         if link.name in ours and link.kind == "veth" and not link.master:
             try:
-                route.set_master(link.index, index)
+                route.plug(link.index, index)
             except SyscallError as error:
                 if error.errno != ENODEV:  # the container ended meanwhile
                     raise
