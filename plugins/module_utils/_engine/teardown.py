@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The directories of an engine, made and taken away, with everything in the kernel that belongs to them.
+
+Nobody needs to make an engine: the first container does. Taking one away is for hosts that no longer run containers,
+and for tests and demonstrations that use directories of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .._base.errors import Conflict
+from .._base.plan import Action, Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .engine import Engine
+
+_MODE = 0o700
+_ASIDE = ".removing-"
+
+
+def observe(engine: Engine) -> dict[str, Any]:
+    """The directories' modes (empty: not there) and how many containers there are."""
+    database = engine.database()
+    return {
+        "root": _mode(engine.paths.root),
+        "run": _mode(engine.paths.run),
+        "containers": len(database.containers()) if database else 0,
+    }
+
+
+def _mode(directory: str) -> str:
+    try:
+        return f"{stat.S_IMODE(os.stat(directory).st_mode):04o}"
+    except FileNotFoundError:
+        return ""
+
+
+def set_up(engine: Engine, *, check: bool = False) -> Outcome:
+    """Have the state and the run-time directory, readable by root only."""
+    before = observe(engine)
+    after = {**before, "root": f"{_MODE:04o}", "run": f"{_MODE:04o}"}
+    actions = [
+        Action("made", directory, "not here" if not before[name] else "mode")
+        for name, directory in (("root", engine.paths.root), ("run", engine.paths.run))
+        if before[name] != after[name]
+    ]
+    if not check:
+        for action in actions:
+            os.makedirs(action.subject, _MODE, exist_ok=True)
+            os.chmod(action.subject, _MODE)
+    return Outcome(bool(actions), tuple(actions), before, after)
+
+
+def tear_down(engine: Engine, *, force: bool = False, check: bool = False) -> Outcome:
+    """Remove all containers, images, volumes and networks of the engine, its spawner and its directories.
+
+    Raises Conflict where there are containers, unless `force`. Can be repeated after it was interrupted. The
+    configuration stays.
+    """
+    from .._runtime.spawners import find_spawners
+
+    before = observe(engine)
+    after = {"root": "", "run": "", "containers": 0}
+    if before["containers"] and not force:
+        raise Conflict(
+            f"remove the engine in {engine.paths.root}: it has {before['containers']} containers",
+            hint="remove them first, or set force",
+        )
+    actions = [Action("removed", directory) for directory in _existing(engine)]
+    if find_spawners(engine.paths):
+        actions.insert(0, Action("ended", "spawner"))
+    if actions and not check:
+        _apply(engine)
+    return Outcome(bool(actions), tuple(actions), before, after)
+
+
+def _existing(engine: Engine) -> list[str]:
+    directories = [*_leftovers(engine.paths.root), engine.paths.root, engine.paths.run]
+    return [directory for directory in directories if os.path.lexists(directory)]
+
+
+def _leftovers(root: str) -> list[str]:
+    """What an interrupted removal has set aside."""
+    parent, name = os.path.split(root)
+    names = os.listdir(parent) if os.path.isdir(parent) else []
+    return [f"{parent}/{entry}" for entry in sorted(names) if entry.startswith(name + _ASIDE)]
+
+
+def _apply(engine: Engine) -> None:
+    from .._kernel.cgroup_host import detect
+    from .._kernel.cgroups import remove_if_empty
+    from .._runtime.spawners import end_spawners
+    from .._store.files import remove_tree
+
+    _empty_records(engine)
+    end_spawners(engine.paths)
+    remove_if_empty(detect(), engine.paths.cgroup)
+    engine.close()
+    remove_tree(engine.paths.run)
+    _remove_root(engine.paths.root)
+
+
+def _empty_records(engine: Engine) -> None:
+    """What has something in the kernel: containers and networks. Images and volumes are only files."""
+    from .._net.bridges import remove_bridge
+    from . import containers
+
+    database = engine.database()
+    if database is None:
+        return
+    for record in database.containers():
+        containers.remove(engine, record, force=True)
+    for network in database.networks():
+        remove_bridge(database, engine.paths, network.name)
+
+
+def _remove_root(root: str) -> None:
+    """Set the directory aside in one step, so that nobody meets half of it. One that is a mount point is emptied."""
+    from .._store.files import remove_tree
+
+    if os.path.ismount(root):
+        for name in os.listdir(root):
+            remove_tree(f"{root}/{name}")
+        return
+    for directory in _leftovers(root):
+        remove_tree(directory)
+    if os.path.lexists(root):
+        aside = f"{root}{_ASIDE}{os.urandom(4).hex()}"
+        os.rename(root, aside)
+        remove_tree(aside)
