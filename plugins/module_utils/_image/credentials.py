@@ -85,7 +85,9 @@ def _entry(entry: dict[str, Any], key: str, path: str) -> Credentials | None:
         from binascii import Error, a2b_base64
 
         try:
-            username, _, password = a2b_base64(auth).decode().rstrip("\0").partition(":")
-        except (Error, UnicodeDecodeError) as error:
+            username, colon, password = a2b_base64(auth).decode().rstrip("\0").partition(":")
+            if not colon:
+                raise ValueError("no colon")
+        except (Error, ValueError) as error:
             raise Damaged(f"read {path}: auth of {key} is not base64 of user:password") from error
     return Credentials(username, password, token) if username or token else None

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""A registry in a process of its own that misbehaves on purpose, and remembers what it was asked.
+
+    server = FaultyRegistry()
+    reference = server.add("team/app", "1", image)
+    server.fault("GET", "/blobs/", cut(after=1000), times=2)
+    with server:                       # forks; stopped by its pid at the end
+        ...
+        server.requests()              # what arrived, in order
+
+Faults are set before it starts. It is also a token server: `/token`, with `users` by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tests.support.images import Image, digest_of
+
+
+@dataclass
+class Answer:
+    """What will be sent. A fault gets the right answer and makes it wrong."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    cut_after: int = -1
+    chunked: bool = False
+    reset: bool = False
+
+
+Fault = Callable[[Answer], None]
+
+
+def status(code: int, body: bytes = b"", **headers: str) -> Fault:
+    """Answer with this status instead; header names with `_` for `-`."""
+
+    def apply(answer: Answer) -> None:
+        answer.status, answer.body = code, body
+        answer.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    return apply
+
+
+def cut(after: int) -> Fault:
+    """Close the connection after so many bytes of the body."""
+    return lambda answer: setattr(answer, "cut_after", after)
+
+
+def reset() -> Fault:
+    """Break the connection off with RST instead of an answer."""
+    return lambda answer: setattr(answer, "reset", True)
+
+
+def chunked() -> Fault:
+    """Send the body in chunks, without its length."""
+    return lambda answer: setattr(answer, "chunked", True)
+
+
+def flip(position: int) -> Fault:
+    """Change one bit."""
+
+    def apply(answer: Answer) -> None:
+        data = bytearray(answer.body)
+        data[position] ^= 1
+        answer.body = bytes(data)
+
+    return apply
+
+
+def replace_body(body: bytes) -> Fault:
+    """Send other bytes, all headers but the length as they were."""
+    return lambda answer: setattr(answer, "body", body)
+
+
+def header(name: str, value: str) -> Fault:
+    """Set a header; an empty value leaves it out."""
+
+    def apply(answer: Answer) -> None:
+        answer.headers.pop(name, None)
+        if value:
+            answer.headers[name] = value
+
+    return apply
+
+
+@dataclass
+class _Rule:
+    method: str
+    part: str
+    fault: Fault
+    left: int
+
+
+@dataclass
+class Request:
+    """A request as it arrived; header names in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class FaultyRegistry:
+    """The server's content and faults before the fork, its log after. A context manager around the time it runs."""
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1",
+        *,
+        users: dict[str, str] | None = None,
+        need_token: bool = False,
+        need_basic: bool = False,
+        realm: str = "",
+        ranges: bool = True,
+        certificate: str = "",
+        token_lifetime_s: int = 300,
+    ) -> None:
+        self.users = users or {}
+        self.need_token, self.need_basic, self.ranges = need_token, need_basic, ranges
+        self.token_lifetime_s = token_lifetime_s
+        self._certificate = certificate
+        self._manifests: dict[str, tuple[bytes, str]] = {}
+        self._blobs: dict[str, bytes] = {}
+        self._rules: list[_Rule] = []
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._log = ""
+        self._socket = socket.socket()
+        self._socket.bind((address, 0))
+        self._socket.listen(64)
+        self.host = f"{address}:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if certificate else 'http'}://{self.host}"
+        self.realm = realm or f"{self.url}/token"
+
+    def add(self, repository: str, version: str, image: Image) -> str:
+        """Put an image here; the reference to pull."""
+        self._blobs.update(image.blobs)
+        self.add_manifest(repository, image.digest, image.manifest, image.media_type)
+        return self.add_manifest(repository, version, image.manifest, image.media_type)
+
+    def add_manifest(self, repository: str, version: str, data: bytes, media_type: str) -> str:
+        """Put any document here under a tag or digest; the reference to pull."""
+        self._manifests[f"{repository}/manifests/{version}"] = (data, media_type)
+        return f"{self.host}/{repository}{'@' if ':' in version else ':'}{version}"
+
+    def fault(self, method: str, part: str, fault: Fault, *, times: int = -1) -> None:
+        """Apply a fault to the next `times` requests (-1: all) whose path contains `part`. Rules act in order."""
+        self._rules.append(_Rule(method, part, fault, times))
+
+    def __enter__(self) -> FaultyRegistry:
+        handle, self._log = tempfile.mkstemp(prefix="hull-faulty-")
+        os.close(handle)
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                self._serve()
+            finally:
+                os._exit(1)
+        self._socket.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.unlink(self._log)
+
+    def requests(self, part: str = "") -> list[Request]:
+        """What has arrived so far, in order, where the path contains `part`."""
+        with open(self._log, encoding="utf-8") as file:
+            found = [Request(**json.loads(line)) for line in file]
+        return [request for request in found if part in request.path]
+
+    def _serve(self) -> None:
+        registry = self
+
+        class Handler(_Handler):
+            owner = registry
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket = self._socket
+        if self._certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._certificate)
+            # The handshake happens in the thread of the connection, so that a client that goes away harms nobody.
+            server.socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+        server.daemon_threads = True
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        server.serve_forever()
+
+    def answer(self, method: str, target: str, headers: dict[str, str]) -> Answer:
+        """The answer to a request, faults applied; in the server's process."""
+        self._remember(method, target, headers)
+        answer = self._right_answer(target, headers)
+        with self._lock:
+            for rule in self._rules:
+                if rule.left and rule.method == method and rule.part in target:
+                    rule.left -= 1
+                    rule.fault(answer)
+                    break
+        return answer
+
+    def _remember(self, method: str, target: str, headers: dict[str, str]) -> None:
+        line = json.dumps({"method": method, "path": target, "headers": headers}) + "\n"
+        fd = os.open(self._log, os.O_WRONLY | os.O_APPEND)
+        os.write(fd, line.encode())
+        os.close(fd)
+
+    def _right_answer(self, target: str, headers: dict[str, str]) -> Answer:
+        path = urlsplit(target).path
+        if path == "/token":
+            return self._token(target, headers)
+        denied = self._check(target, headers)
+        if denied is not None:
+            return denied
+        key = path[len("/v2/") :]
+        if key in self._manifests:
+            data, media_type = self._manifests[key]
+            return Answer(200, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(data)}, data)
+        blob = self._blobs.get(path.rpartition("/")[2]) if "/blobs/" in path else None
+        if blob is not None:
+            return self._blob(blob, headers.get("range", ""))
+        if path == "/v2/":
+            return Answer(200, {}, b"{}")
+        code = "MANIFEST_UNKNOWN" if "/manifests/" in path else "BLOB_UNKNOWN"
+        body = json.dumps({"errors": [{"code": code, "message": "it is unknown"}]}).encode()
+        return Answer(404, {"Content-Type": "application/json"}, body)
+
+    def _blob(self, data: bytes, span: str) -> Answer:
+        headers = {"Content-Type": "application/octet-stream"}
+        if not span or not self.ranges:
+            return Answer(200, headers, data)
+        start = int(span[len("bytes=") : -1])
+        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        return Answer(206, headers, data[start:])
+
+    def _check(self, target: str, headers: dict[str, str]) -> Answer | None:
+        """A 401 where the request does not carry what is asked for."""
+        given = headers.get("authorization", "")
+        repository = urlsplit(target).path[len("/v2/") :].partition("/manifests/")[0].partition("/blobs/")[0]
+        body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
+        if self.need_token and given != f"Bearer {token_for(f'repository:{repository}:pull')}":
+            scope = f"repository:{repository}:pull"
+            challenge = f'Bearer realm="{self.realm}",service="faulty, \\"test\\"",scope="{scope}"'
+            return Answer(401, {"WWW-Authenticate": challenge}, body)
+        if self.need_basic and not self._is_user(given):
+            return Answer(401, {"WWW-Authenticate": 'Basic realm="faulty"'}, body)
+        return None
+
+    def _is_user(self, given: str) -> bool:
+        with contextlib.suppress(ValueError):
+            name, _, password = base64.b64decode(given.partition(" ")[2]).decode().partition(":")
+            return given.startswith("Basic ") and self.users.get(name) == password
+        return False
+
+    def _token(self, target: str, headers: dict[str, str]) -> Answer:
+        query: dict[str, list[str]] = parse_qs(urlsplit(target).query)
+        if query.get("service") != ['faulty, "test"']:
+            return Answer(400, {}, b'{"details":"wrong service"}')
+        if (self.users or headers.get("authorization")) and not self._is_user(headers.get("authorization", "")):
+            return Answer(401, {}, b'{"details":"incorrect username or password"}')
+        document: dict[str, Any] = {"token": token_for(query["scope"][0]), "expires_in": self.token_lifetime_s}
+        return Answer(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
+
+
+def token_for(scope: str) -> str:
+    """The token that opens a scope."""
+    return "token-" + base64.urlsafe_b64encode(scope.encode()).decode().rstrip("=")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: FaultyRegistry
+
+    def do_GET(self) -> None:
+        self._answer(send_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(send_body=False)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self._answer(send_body=True)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal; the log file has it."""
+
+    def _answer(self, *, send_body: bool) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = self.owner.answer(self.command, self.path, headers)
+        if answer.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if answer.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif "Content-Length" not in answer.headers:
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if send_body:
+            self._send_body(answer)
+
+    def _send_body(self, answer: Answer) -> None:
+        body = answer.body if answer.cut_after < 0 else answer.body[: answer.cut_after]
+        for start in range(0, len(body), 10_000):
+            piece = body[start : start + 10_000]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece)
+        if answer.cut_after >= 0:
+            self.close_connection = True
+        elif answer.chunked:
+            self.wfile.write(b"0\r\n\r\n")

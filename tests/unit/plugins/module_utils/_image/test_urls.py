@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+from __future__ import annotations
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import RegistryError
+from ansible_collections.hull.engine.plugins.module_utils._image.urls import join_url, parse_url, quote
+
+BASE = parse_url("https://host:5000/v2/a/blobs/x?y=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("http://Host", "http://host/"),
+        ("https://host:443/x", "https://host/x"),
+        ("https://host:8443/x?a=b#c", "https://host:8443/x?a=b"),
+        ("http://[::1]:5000/x", "http://[::1]:5000/x"),
+        ("http://host?x=1", "http://host/?x=1"),
+        ("http://host/a b\r\nEvil: 1", "http://host/a%20b%0D%0AEvil:%201"),
+        ("http://host/ü", "http://host/%C3%BC"),
+    ],
+)
+def test_urls_are_normalised(text: str, normal: str) -> None:
+    assert parse_url(text).text == normal
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host/x", "ftp://host/x", "file:///etc/passwd", "http://", "http://u:p@h/", "http://h:x/"]
+)
+def test_what_we_do_not_follow_is_refused(text: str) -> None:
+    with pytest.raises(RegistryError):
+        parse_url(text)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("https://other/x", "https://other/x"),
+        ("//other:1/x", "https://other:1/x"),
+        ("/x?a=http://b", "https://host:5000/x?a=http://b"),
+        ("z", "https://host:5000/v2/a/blobs/z"),
+        ("?y=2", "https://host:5000/v2/a/blobs/x?y=2"),
+    ],
+)
+def test_locations_may_be_relative(location: str, target: str) -> None:
+    assert join_url(BASE, location).text == target
+
+
+def test_what_is_shown_has_no_query() -> None:
+    assert BASE.shown == "https://host:5000/v2/a/blobs/x"
+
+
+def test_quote_leaves_only_unreserved_characters() -> None:
+    assert quote("a b&c=d/ü~") == "a%20b%26c%3Dd%2F%C3%BC~"
