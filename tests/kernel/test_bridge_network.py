@@ -53,10 +53,6 @@ class Site:
         self.client.run(command, "ip", "link", "set", "c0", "up")
         self.network = self.ensure()
 
-    @staticmethod
-    def _path(namespace: NetworkNamespace) -> str:
-        return f"/proc/{os.getpid()}/fd/{namespace.fd}"
-
     def with_records(self, action: Callable[[Database], object]) -> object:
         """Run an action in the host's namespace with the records open."""
 

@@ -225,8 +225,8 @@ class Route:
                 nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer)),
             )
         )
-        # What the kernel takes only for a link that exists: the alias, no IPv6 address on the bridge's port, and hairpin:
-        # where br_netfilter is active a container that calls its own published port is answered by its own port.
+        # What the kernel takes only for a link that exists: the alias, no IPv6 address on the bridge's port, and
+        # hairpin, without which no container reaches its own published port where br_netfilter is active.
         port = (
             _LINK.pack(AF_UNSPEC, 0, 0, _IFF_UP, _IFF_UP)
             + text(_IFLA_IFNAME, name)

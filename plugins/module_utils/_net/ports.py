@@ -126,8 +126,8 @@ def _bound(address: str, port: int, protocol: str) -> socket:
         except OSError as error:
             if error.errno != EADDRINUSE or protocol != "tcp":
                 raise
-            # Connections in TIME_WAIT keep a port from who does not ask to reuse it. Afterwards the socket is made
-            # an ordinary holder again, for nobody else shall reuse it.
+            # A server's connections in TIME_WAIT keep its port from who does not ask to reuse it. Afterwards the
+            # socket is made an ordinary holder again, for nobody else shall reuse it.
             holder.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             holder.bind((address or _ANY[1], port))
             holder.setsockopt(SOL_SOCKET, SO_REUSEADDR, 0)
