@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""What the engine asks of spawner and monitors, from outside: start, exec, attach, stop, kill, update, wait.
+
+Where a container's monitor is dead, stop and kill work directly on the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from select import POLLIN, poll
+from time import monotonic, sleep
+
+from .._base import codec
+from .._base.errors import Conflict, LaunchError, NotFound, Timeout
+from .._base.spec import to_record
+from .._base.values import Value
+from . import protocol, spawner_start, state
+from .session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
+
+    from .._base.paths import Paths
+    from .launch_plan import LaunchPlan, ProcessPlan
+    from .state import RunState
+
+_SIGKILL = 9
+_ANSWER_TIMEOUT_S = 90.0
+_ATTEMPTS = 3
+
+
+class Started(Value):
+    """A container that has been started. `session` has its streams where they were asked for; the caller closes it."""
+
+    pid: int
+    session: Session | None
+    started_ns: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def start(paths: Paths, plan: LaunchPlan, *, attach: bool, rows: int = 0, columns: int = 0) -> Started:
+    """Start a container by its plan. Returns when its command has been executed.
+
+    Raises LaunchError (with the exit code that a shell user expects), Conflict where it runs already, and what making
+    its parts may raise; nothing of the attempt remains then.
+    """
+    request = {"op": "start", "plan": to_record(plan), "attach": attach, "rows": rows, "columns": columns}
+    connection, decoder, answer = _ask_spawner(paths, request, f"start container {plan.name}: ")
+    session = Session(connection, decoder, tty=plan.process.tty) if attach else None
+    if session is None:
+        connection.close()
+    return Started(int(answer["pid"]), session, int(answer["started_ns"]), tuple(answer["warnings"]))
+
+
+def execute(paths: Paths, container_id: str, process: ProcessPlan, *, attach: bool = True) -> Session:
+    """Run one more process in a running container. Closing the session ends it, unless `attach` was false.
+
+    Raises Conflict where the container does not run or is paused, LaunchError where the command can't be executed.
+    """
+    request = {
+        "op": "exec",
+        "run_directory": paths.container_run(container_id),
+        "process": to_record(process),
+        "attach": attach,
+    }
+    connection, decoder, _ = _ask_spawner(paths, request, "")
+    return Session(connection, decoder, tty=process.tty)
+
+
+def _ask_spawner(paths: Paths, request: dict[str, Any], prefix: str) -> tuple[socket, protocol.Decoder, dict[str, Any]]:
+    """Send a request until a spawner accepts it, and wait for the answer. Raises the error of a FAILURE."""
+    frame = protocol.encode_json(protocol.REQUEST, request)
+    for _attempt in range(_ATTEMPTS):
+        connection = spawner_start.connect(paths)
+        decoder = protocol.Decoder()
+        try:
+            connection.sendall(frame)
+            accepted = _next_frame(connection, decoder, _ANSWER_TIMEOUT_S)
+            if accepted is None:  # the spawner was killed, or went for idleness, before it did anything
+                connection.close()
+                continue
+            answer = accepted
+            if accepted[0] == protocol.ACCEPTED:
+                received = _next_frame(connection, decoder, _ANSWER_TIMEOUT_S)
+                if received is None:
+                    raise LaunchError(f"{prefix}the monitor was killed during the launch")
+                answer = received
+            if answer[0] == protocol.FAILURE:
+                raise protocol.failure_error(answer[1], prefix=prefix)
+            return connection, decoder, codec.parse(answer[1], source="the monitor's answer")
+        except (BrokenPipeError, ConnectionResetError):
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+    reason = spawner_start.boot_error(paths)
+    raise LaunchError(f"{prefix}the spawner does not work{': ' if reason else ''}{reason}")
+
+
+def _next_frame(connection: socket, decoder: protocol.Decoder, timeout_s: float) -> tuple[int, bytes] | None:
+    """The next frame; None where the connection ends. Raises Timeout; 0 or less waits without end."""
+    frame = decoder.next(b"")
+    watch = poll()
+    watch.register(connection.fileno(), POLLIN)
+    deadline = monotonic() + timeout_s
+    while frame is None:
+        wait_ms = max(int((deadline - monotonic()) * 1000), 0) if timeout_s > 0 else None
+        if not watch.poll(wait_ms):
+            raise Timeout(f"no answer from the container's monitor within {timeout_s:g} s")
+        try:
+            data = connection.recv(65536)
+        except ConnectionResetError:
+            return None
+        if not data:
+            return None
+        frame = decoder.next(data)
+    return frame
+
+
+def _connect_monitor(paths: Paths, container_id: str) -> socket | None:
+    return spawner_start.connect_to(f"{paths.container_run(container_id)}/monitor.sock")
+
+
+def _ask_monitor(
+    paths: Paths, container_id: str, request: dict[str, Any], *, timeout_s: float = _ANSWER_TIMEOUT_S
+) -> dict[str, Any] | None:
+    """The answer of a container's monitor; None where it has none, or where it died before it answered."""
+    connection = _connect_monitor(paths, container_id)
+    if connection is None:
+        return None
+    try:
+        connection.sendall(protocol.encode_json(protocol.REQUEST, request))
+        answer = _next_frame(connection, protocol.Decoder(), timeout_s)
+    except (BrokenPipeError, ConnectionResetError):
+        return None
+    finally:
+        connection.close()
+    if answer is None:
+        return None
+    if answer[0] == protocol.FAILURE:
+        raise protocol.failure_error(answer[1])
+    record: dict[str, Any] = codec.parse(answer[1], source="the monitor's answer")
+    return record
+
+
+def attach(paths: Paths, container_id: str, *, rows: int = 0, columns: int = 0) -> Session:
+    """The streams of a running container, from now on. Raises Conflict where it does not run or has no monitor."""
+    connection = _connect_monitor(paths, container_id)
+    if connection is None:
+        raise Conflict(f"attach to container {container_id[:12]}: it is not running")
+    decoder = protocol.Decoder()
+    try:
+        request = {"op": "attach", "rows": rows, "columns": columns}
+        connection.sendall(protocol.encode_json(protocol.REQUEST, request))
+        answer = _next_frame(connection, decoder, _ANSWER_TIMEOUT_S)
+        if answer is None:
+            raise Conflict(f"attach to container {container_id[:12]}: it has just ended")
+        if answer[0] == protocol.FAILURE:
+            raise protocol.failure_error(answer[1])
+        tty = bool(codec.parse(answer[1], source="the monitor's answer").get("tty"))
+        return Session(connection, decoder, tty=tty)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def stop(paths: Paths, container_id: str, signal: int = 15, timeout_s: float = 10) -> None:
+    """Stop a container for good: its signal, after the timeout SIGKILL to all of it. Nothing where it does not run.
+
+    Returns when it is down and cleaned up. The restart policy does not bring it back.
+    """
+    request = {"op": "stop", "signal": signal, "timeout_s": timeout_s}
+    answer = _ask_monitor(paths, container_id, request, timeout_s=timeout_s + 60)
+    if answer is None:
+        _stop_by_kernel(paths, container_id, signal, timeout_s)
+
+
+def kill(paths: Paths, container_id: str, signal: int = _SIGKILL) -> None:
+    """Send a signal to the container's first process. Raises Conflict where it does not run."""
+    if _ask_monitor(paths, container_id, {"op": "kill", "signal": signal}) is not None:
+        return
+    record = state.read_state(paths.container_run(container_id))
+    if record is None or not state.init_alive(record):
+        raise Conflict(f"kill container {container_id[:12]}: it is not running")
+    if signal == _SIGKILL:
+        _stop_by_kernel(paths, container_id, signal, 0)
+    else:
+        _signal(record, signal)
+
+
+def _signal(record: dict[str, Any], signal: int) -> None:
+    from .._kernel.processes import open_process, send_signal
+
+    fd = open_process(int(record["pid"]), int(record["start_time"]))
+    if fd is not None:
+        send_signal(fd, signal)
+        os.close(fd)
+
+
+def _stop_by_kernel(paths: Paths, container_id: str, signal: int, timeout_s: float) -> None:
+    """Stop a container whose monitor is dead."""
+    from .._kernel.cgroup_host import detect
+    from .._kernel.cgroups import Cgroup
+    from .reconcile import clean_dead
+
+    record = state.read_state(paths.container_run(container_id))
+    if record is None:
+        return
+    cgroup = Cgroup(detect(), str(record["cgroup"]))
+    if state.init_alive(record) and signal != _SIGKILL and timeout_s > 0:
+        _signal(record, signal)
+        if cgroup.is_frozen():
+            cgroup.thaw()
+        deadline = monotonic() + timeout_s
+        while state.init_alive(record) and monotonic() < deadline:
+            sleep(0.005)
+    cgroup.kill()
+    clean_dead(paths, container_id, record)
+
+
+def update(paths: Paths, plan: LaunchPlan) -> tuple[str, ...]:
+    """Give a running container the plan's limits, restart policy, log sizes, name and stop settings. Warnings."""
+    request = {
+        "op": "update",
+        "name": plan.name,
+        "limits": plan.limits,
+        "restart": to_record(plan.restart),
+        "log": to_record(plan.log),
+        "stop_signal": plan.stop_signal,
+        "stop_timeout_s": plan.stop_timeout_s,
+    }
+    answer = _ask_monitor(paths, plan.container_id, request)
+    if answer is not None:
+        return tuple(str(warning) for warning in answer["warnings"])
+    record = state.read_state(paths.container_run(plan.container_id))
+    if record is None or not state.init_alive(record):
+        raise Conflict(f"update container {plan.name}: it is not running")
+    from .._kernel.cgroup_host import detect
+    from .._kernel.cgroups import Cgroup
+
+    return Cgroup(detect(), plan.cgroup).set(plan.limits)
+
+
+def wait(paths: Paths, container_id: str, *, timeout_s: float = 0) -> int:
+    """Wait until the container is down for good; its exit status. 0 seconds is without end. Raises Timeout, NotFound."""
+    deadline = monotonic() + timeout_s if timeout_s > 0 else 0.0
+    while True:
+        left = deadline - monotonic() if deadline else 0.0
+        if deadline and left <= 0:
+            raise Timeout(f"wait for container {container_id[:12]}: it runs after {timeout_s:g} s still")
+        try:
+            answer = _ask_monitor(paths, container_id, {"op": "wait"}, timeout_s=left)
+        except Timeout:
+            continue
+        if answer is not None:
+            return int(answer["exit_code"])
+        now = state.observe(paths, container_id)
+        if now.status == "created":
+            raise NotFound(f"wait for container {container_id[:12]}: it was never started")
+        if now.status not in ("running", "paused", "restarting"):
+            return now.exit_code
+        _await_process(now, left if deadline else 1.0)
+
+
+def _await_process(now: RunState, longest_s: float) -> None:
+    """Wait for the end of an init that has no monitor; a restarting container is looked at again soon."""
+    from .._kernel.processes import has_ended
+
+    try:
+        fd = os.pidfd_open(now.pid) if now.pid else -1
+    except OSError:
+        return
+    if fd < 0:
+        sleep(0.02)
+        return
+    try:
+        has_ended(fd, int(min(longest_s, 1.0) * 1000))
+    finally:
+        os.close(fd)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The host's side of one launch: everything that a container needs is made, init is cloned, the answer awaited.
+
+A Launch is one run of a container. `launch` either gives one whose command has been executed, or raises and leaves
+nothing: no process, cgroup, link, published port or descriptor. `end` is the same undoing after the process has ended.
+"""
+
+from __future__ import annotations
+
+import os
+from _signal import SIGKILL
+from time import monotonic_ns, time_ns
+
+from .._base.errors import Conflict, HullError, LaunchError
+from .._kernel.cgroup_devices import allow_devices
+from .._kernel.cgroup_host import CgroupHost
+from .._kernel.cgroups import Cgroup
+from .._kernel.namespaces import make_user_namespace, namespace_flags, open_namespace, write_id_maps
+from .._kernel.nftables import Nft
+from .._kernel.overlay import overlay_mount
+from .._kernel.processes import send_signal, start_time
+from .._kernel.rtnetlink import Route
+from .._sys.process_calls import clone3
+from . import handshake, init
+from .launch_plan import LaunchPlan, PortPlan
+from .rootfs import open_sources
+from .wiring import Wiring
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+LAUNCH_TIMEOUT_S = 60
+
+
+class Launch:
+    """One run of a container, from the clone to the end of its processes."""
+
+    def __init__(self, plan: LaunchPlan, host: CgroupHost) -> None:
+        self.plan = plan
+        self.cgroup = Cgroup(host, plan.cgroup)
+        self.wiring = Wiring(plan.process)
+        self.pid = 0
+        self.pid_fd = -1
+        self.start_time = 0
+        self.started_ns = 0
+        self.started_monotonic_ns = 0
+        self.warnings: list[str] = []
+        self.reaped = False
+        self._undo: list[Callable[[], object]] = []
+
+    def undo(self) -> list[str]:
+        """Take back everything that was made, newest first. What could not be is told, not raised. Idempotent."""
+        troubles = []
+        while self._undo:
+            step = self._undo.pop()
+            try:
+                step()
+            except (HullError, OSError) as error:
+                troubles.append(str(error))
+        return troubles
+
+    def on_undo(self, step: Callable[[], object]) -> None:
+        """Have the step done by `undo`."""
+        self._undo.append(step)
+
+    def reap(self) -> int:
+        """The exit status of the ended init, as a shell gives it; waits for it."""
+        if self.reaped:
+            return 0
+        _, status = os.waitpid(self.pid, 0)
+        self.reaped = True
+        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+    def kill(self) -> None:
+        """End init, and with it all of its pid namespace, and wait for it."""
+        if self.pid and not self.reaped:
+            send_signal(self.pid_fd, SIGKILL)
+            self.reap()
+
+    def close_fds(self) -> None:
+        """Close the streams and the pidfd."""
+        self.wiring.close()
+        if self.pid_fd >= 0:
+            os.close(self.pid_fd)
+            self.pid_fd = -1
+
+
+def launch(plan: LaunchPlan, host: CgroupHost, *, seccomp: bytes, rows: int = 0, columns: int = 0) -> Launch:
+    """Bring the container up. Returns when its command has been executed. Raises the engine's errors."""
+    run = Launch(plan, host)
+    run.on_undo(run.close_fds)
+    try:
+        _launch(run, host, seccomp, rows, columns)
+    except BaseException:
+        run.undo()
+        raise
+    return run
+
+
+def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: int) -> None:
+    plan, cgroup = run.plan, run.cgroup
+    run.warnings += cgroup.create(plan.limits)
+    run.on_undo(cgroup.remove)
+    run.on_undo(cgroup.kill)
+    allow_devices(
+        cgroup,
+        [(device.kind, device.major, device.minor, device.access) for device in plan.devices],
+        privileged=plan.privileged,
+    )
+    opened: list[int] = []
+    sources = open_sources(plan)
+    channel, far_end = handshake.make_pair()
+    run.on_undo(lambda: os.close(channel))
+    try:
+        idmap_fd = -1
+        if plan.userns is not None:
+            idmap_fd = make_user_namespace(*_id_maps(plan.userns))
+            opened.append(idmap_fd)
+        root_fd = overlay_mount(
+            plan.layers, f"{plan.root_directory}/upper", f"{plan.root_directory}/work", idmap_fd=idmap_fd
+        )
+        opened.append(root_fd)
+        network_fd = open_namespace(plan.join_network, "net") if plan.join_network else -1
+        cgroup_fd = cgroup.open_fd()
+        opened += [fd for fd in (network_fd, cgroup_fd) if fd >= 0]
+        context = init.InitContext(
+            plan,
+            far_end,
+            cgroup,
+            cgroup_fd >= 0,
+            root_fd,
+            network_fd,
+            sources,
+            run.wiring.child,
+            seccomp,
+            rows,
+            columns,
+        )
+        _clone(run, context, cgroup_fd)
+    finally:
+        sources.close()
+        os.close(far_end)
+        for fd in opened:
+            os.close(fd)
+    run.wiring.close_child_ends()
+    _serve_init(run, channel)
+
+
+def _id_maps(userns: tuple[int, int]) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    ranges = [(0, *userns)]
+    return ranges, ranges
+
+
+def _clone(run: Launch, context: init.InitContext, cgroup_fd: int) -> None:
+    plan = run.plan
+    names = [name for name in plan.namespaces if name != "cgroup"]  # init makes that one once it is in its cgroup
+    if plan.userns is not None and "user" not in names:
+        names.append("user")
+    try:
+        pid, pid_fd = clone3(namespace_flags(names), cgroup_fd=cgroup_fd)
+    except OSError as error:
+        raise LaunchError(f"make the namespaces {', '.join(names)}: {error.strerror}") from error
+    if pid == 0:
+        init.run_init(context)
+    run.pid, run.pid_fd = pid, pid_fd
+    run.on_undo(run.kill)
+
+
+def _serve_init(run: Launch, channel: int) -> None:
+    plan = run.plan
+    if plan.userns is not None:
+        write_id_maps(run.pid, *_id_maps(plan.userns))
+        handshake.send(channel, handshake.GO)
+    if plan.network is not None:
+        _plug(run)
+        try:
+            handshake.send(channel, handshake.NETWORK_READY)
+        except OSError:
+            pass  # init has failed already and its reason is in the channel
+    _await_execution(run, channel)
+    run.start_time = start_time(run.pid) or 0
+    run.started_ns, run.started_monotonic_ns = time_ns(), monotonic_ns()
+
+
+def _plug(run: Launch) -> None:
+    network = run.plan.network
+    assert network is not None
+    with Route() as route:
+        bridge = route.link_index(network.bridge)
+        if bridge is None:
+            raise Conflict(f"network: bridge {network.bridge} does not exist", hint="start the container again")
+        alias = f"hull:{run.plan.container_id}"
+        route.plug_veth(network.link, bridge, network.interface, run.pid, network.mac, network.mtu, alias=alias)
+    if network.ports:
+        address = network.address.partition("/")[0]
+        run.on_undo(lambda: unpublish(run.plan))
+        with Nft() as nft:
+            nft.publish_all(network.nft_table, network.ports, address)
+
+
+def unpublish(plan: LaunchPlan) -> None:
+    """Take a container's published ports out of nftables. Idempotent."""
+    unpublish_record(to_ports(plan))
+
+
+def to_ports(plan: LaunchPlan) -> dict[str, Any]:
+    """What undoes the publishing, as state.json keeps it; empty where nothing is published."""
+    network = plan.network
+    if network is None or not network.ports:
+        return {}
+    ports = [port.fields() for port in network.ports]
+    return {"table": network.nft_table, "address": network.address.partition("/")[0], "ports": ports}
+
+
+def unpublish_record(record: dict[str, Any]) -> None:
+    """Undo the publishing that `to_ports` described. Idempotent."""
+    if record:
+        with Nft() as nft:
+            for port in record["ports"]:
+                nft.unpublish(record["table"], PortPlan(**port), record["address"])
+
+
+def _await_execution(run: Launch, channel: int) -> None:
+    progress = handshake.Progress()
+    progress.follow(channel, run.wiring, LAUNCH_TIMEOUT_S)
+    run.warnings += progress.warnings
+    if progress.failure is not None:
+        raise progress.failure
+    if not progress.executing:
+        raise LaunchError(f"launch: init ended before its command was executed{_reason(run)}")
+
+
+def _reason(run: Launch) -> str:
+    """Why init is gone, where the kernel tells."""
+    if run.cgroup.oom_kills():
+        return ": out of memory"
+    status = run.reap()
+    return f": killed by signal {status - 128}" if status > 128 else f" with status {status}"

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The container's file tree, built by init in its own namespaces.
+
+The root lies over the host's `/` of the new mount namespace; everything is attached inside it by descriptor, then
+`pivot` drops the host's tree. Sources on the host are resolved on the host's side, once (`open_sources`): what is
+attached is exactly what was opened.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ENOENT, errorcode
+from stat import S_ISDIR
+
+from .._base.errors import HullError, LaunchError
+from .._kernel.mounts import (
+    attach,
+    clone_tree,
+    cover_root,
+    new_filesystem,
+    pivot,
+    set_attributes,
+    set_propagation,
+)
+from .._kernel.targets import Masks, attach_inside, open_inside, open_target, protect
+from .._sys.file_calls import openat2
+from .._sys.open_flags import RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
+from .cgroup_view import attach_cgroups
+from .device_nodes import all_nodes, fill_dev
+from .launch_plan import LaunchPlan, MountPlan
+from .standard_mounts import all_mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._kernel.cgroups import CgroupHost
+
+
+class Sources:
+    """Detached copies of host mounts for the plan's binds, and for device nodes where mknod is not possible."""
+
+    def __init__(self) -> None:
+        self.binds: dict[str, int] = {}  # by target
+        self.nodes: dict[str, int] = {}  # by name below /dev
+
+    def close(self) -> None:
+        """Close what was not attached."""
+        for fd in (*self.binds.values(), *self.nodes.values()):
+            os.close(fd)
+        self.binds, self.nodes = {}, {}
+
+
+def open_sources(plan: LaunchPlan) -> Sources:
+    """Open every host path of the plan, in the caller's mount namespace. Raises LaunchError naming the mount."""
+    sources = Sources()
+    try:
+        for mount in all_mounts(plan):
+            if mount.kind == "bind":
+                sources.binds[mount.target] = _open_bind(mount)
+        if plan.userns is not None:
+            for node in all_nodes(plan.devices):
+                sources.nodes[node.path[len("/dev/") :]] = clone_tree(node.path, recursive=False)
+    except BaseException:
+        sources.close()
+        raise
+    return sources
+
+
+def _open_bind(mount: MountPlan) -> int:
+    recursive = "rbind" in mount.flags
+    fd = -1
+    try:
+        fd = clone_tree(mount.source, recursive=recursive)
+        set_attributes(fd, _words(mount), recursive=recursive)
+        set_propagation(fd, mount.propagation)
+        return fd
+    except HullError as error:
+        if fd >= 0:
+            os.close(fd)
+        raise LaunchError(f"mount {mount.source} at {mount.target}: {error.message}", hint=error.hint) from error
+
+
+def _words(mount: MountPlan) -> tuple[str, ...]:
+    return (*mount.flags, "ro") if mount.read_only else mount.flags
+
+
+def build_root(plan: LaunchPlan, root_fd: int, sources: Sources, host: CgroupHost) -> None:
+    """Make the detached mount `root_fd` the caller's root with all that belongs into it. Raises the engine's errors."""
+    set_propagation("/", "rprivate")
+    cover_root(root_fd)
+    proc_fd = -1
+    for mount in all_mounts(plan):
+        try:
+            if mount.kind == "proc":
+                proc_fd = _attach_proc(mount, root_fd)
+            else:
+                _attach(plan, mount, root_fd, sources, host)
+        except OSError as error:
+            raise LaunchError(f"mount {mount.target}: {errorcode.get(error.errno or 0, error)}") from error
+    _write_sysctls(proc_fd, plan.sysctls)
+    _make_working_dir(root_fd, plan.process.working_dir)
+    with Masks(root_fd) as masks:
+        for path in plan.masked_paths:
+            masks.hide(path)
+    for path in plan.read_only_paths:
+        protect(root_fd, path)
+    set_attributes(root_fd, _root_flags(plan))
+    pivot(root_fd)
+
+
+def _root_flags(plan: LaunchPlan) -> list[str]:
+    """Device nodes that an image brings are dead, and set-uid files where they could do nothing anyway."""
+    flags = ["ro"] if plan.read_only else []
+    if not plan.privileged:
+        flags.append("nodev")
+        if plan.process.no_new_privileges:
+            flags.append("nosuid")
+    return flags
+
+
+def _attach_proc(mount: MountPlan, root_fd: int) -> int:
+    fd = new_filesystem("proc", options=mount.data, flags=_words(mount))
+    attach_inside(fd, root_fd, mount.target, kind="proc")
+    return fd
+
+
+def _attach(plan: LaunchPlan, mount: MountPlan, root_fd: int, sources: Sources, host: CgroupHost) -> None:
+    if mount.kind == "cgroup":
+        place = open_target(root_fd, mount.target, directory=True)
+        try:
+            attach_cgroups(host, mount, place)
+        finally:
+            os.close(place)
+        return
+    if mount.kind == "bind":
+        fd = sources.binds[mount.target]
+        attach_inside(fd, root_fd, mount.target, kind="bind", directory=S_ISDIR(os.fstat(fd).st_mode))
+        return
+    kind = "tmpfs" if mount.kind == "dev" else mount.kind
+    fd = new_filesystem(kind, options=mount.data, flags=_words(mount))
+    try:
+        if mount.kind == "dev":
+            fill_dev(fd, plan.devices, sources.nodes.keys())
+        attach_inside(fd, root_fd, mount.target, kind=kind)
+        if mount.kind == "dev":
+            _attach_nodes(fd, sources.nodes)
+    finally:
+        os.close(fd)
+
+
+def _attach_nodes(dev_fd: int, nodes: dict[str, int]) -> None:
+    for name, fd in nodes.items():
+        place = open_inside(dev_fd, name, follow=False)
+        try:
+            attach(fd, place, name=f"/dev/{name}")
+        finally:
+            os.close(place)
+
+
+def _write_sysctls(proc_fd: int, sysctls: dict[str, str]) -> None:
+    """Write settings of the caller's own namespaces through its own proc, which nobody else has seen yet."""
+    for key, value in sysctls.items():
+        try:
+            resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+            fd = openat2(proc_fd, "sys/" + key.replace(".", "/"), os.O_WRONLY, resolve=resolve)
+            try:
+                os.write(fd, value.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            cause = "this kernel has no such setting" if error.errno == ENOENT else errorcode.get(error.errno or 0, "")
+            raise LaunchError(f"sysctls: {key}={value}: {cause}") from error
+
+
+def _make_working_dir(root_fd: int, path: str) -> None:
+    """Make the working directory if it is missing: before the root becomes read-only, and inside it only."""
+    try:
+        os.close(open_target(root_fd, path, directory=True))
+    except HullError as error:
+        raise LaunchError(f"working_dir: {path}: {error.message}") from error

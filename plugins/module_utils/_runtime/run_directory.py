@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The run-time directory of one container: state.json, monitor.sock, monitor.lock, and the engine's hosts and
+resolv.conf. It has files only."""
+
+from __future__ import annotations
+
+import os
+
+
+def remove_run_directory(path: str) -> None:
+    """Remove the directory and what is in it. It goes in one step, by a rename: who finds no state may make a new one."""
+    gone = f"{path}.gone-{os.getpid()}"
+    try:
+        os.rename(path, gone)
+        for name in os.listdir(gone):
+            os.unlink(f"{gone}/{name}")
+        os.rmdir(gone)
+    except OSError:
+        pass
