@@ -1,34 +1,409 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""One layer's tar stream made into the files of a directory, as overlayfs wants them."""
+"""One layer's tar stream made into the files of a directory, as overlayfs wants them.
+
+Every layer is unpacked by itself, so this can run for many layers at once; what can only be decided with the lower
+layers in view is listed in `Unpacked.deferred`. Nothing is ever written outside of the directory. Not for archives of
+other kinds: what a layer must not contain is refused, and the directory is then to be thrown away.
+"""
 
 from __future__ import annotations
 
+import os
+from errno import EDQUOT, EINVAL, ELOOP, ENAMETOOLONG, ENOSPC, ENOTSUP, EPERM
+from stat import S_IFBLK, S_IFCHR, S_ISDIR
+
+from .._base.errors import Damaged, SyscallError
 from .._base.values import Value
+from .compression import DecompressingReader
+from .tar import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    HARD_LINK,
+    SYMLINK,
+    Entry,
+    TarReader,
+    shown,
+)
+from .tree import is_whiteout, normalise
+from .whiteouts import PREFIX, Whiteouts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .compression import ByteStream
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RESERVE = 64 * 1024 * 1024  # free space that no layer may take
+_LAST_SECOND = (1 << 33) - 1
+_LONGEST_LINK = 4095
+_KEPT_XATTRS = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
+_CONTENT_ERRNOS = frozenset((EINVAL, ELOOP, ENAMETOOLONG))
 
 
 class UnpackLimits(Value):
     """What one layer may at most be. Beyond it the layer is refused as damaged."""
 
     max_entries: int = 5_000_000
-    max_bytes: int = 1 << 40  # written to disk; what the file system has free is a limit too
+    max_bytes: int = 1 << 40  # of the uncompressed stream; what the file system has free is a limit too
     max_depth: int = 256  # components of a path
     max_xattr_bytes: int = 64 * 1024  # of one value, the kernel's own limit
 
 
-class Deferred(Value):
-    """Something that can only be decided with the lower layers in view. `path` is relative, `target` a link's."""
+DEFAULT_LIMITS = UnpackLimits()
 
-    kind: str  # hard-link, implicit-parent, whiteout
+
+class Deferred(Value):
+    """Something that can only be decided with the lower layers in view. `path` is relative to the layer's root.
+
+    `implicit-parent`: a directory that no entry describes, made 0755 and root's; below it, a lower layer may have
+    another mode and owner, a symbolic link, or nothing for a whiteout to hide. `opaque-root`: hides all lower layers.
+    """
+
+    kind: str
     path: bytes
-    target: bytes = b""
 
 
 class Unpacked(Value):
-    """What was unpacked. `size_bytes` is the sum of the regular files' sizes, each inode once."""
+    """What was unpacked. `size_bytes` is the sum of the regular files' sizes."""
 
     diff_id: str  # sha256 of the whole uncompressed stream
     size_bytes: int
     entries: int
     deferred: tuple[Deferred, ...] = ()
     skipped_devices: int = 0  # where this process may not make device nodes
+    skipped_xattrs: int = 0  # where the file system has none of that kind
+
+
+def unpack(
+    stream: ByteStream, fs_directory: str, *, limits: UnpackLimits = DEFAULT_LIMITS, whiteouts: bool = True
+) -> Unpacked:
+    """Unpack a layer, compressed or not, into an empty directory; the stream is read to its end and stays open.
+
+    Without `whiteouts`, names that begin with `.wh.` are names like others. On an error the directory holds a part of
+    the layer. Raises Damaged for what the stream says, SyscallError for what the host can't do. Works without regard to
+    the umask and leaves it alone, so threads may unpack side by side.
+    """
+    from hashlib import sha256
+
+    digest = sha256()
+    root_fd = os.open(fs_directory, _DIRECTORY)
+    try:
+        with DecompressingReader(stream) as content, _Writer(root_fd, limits, whiteouts) as writer:
+            reader = TarReader(_Metered(content, root_fd), what="layer", max_bytes=limits.max_bytes, digest=digest)
+            writer.write(reader)
+            reader.drain()
+            return Unpacked(
+                "sha256:" + digest.hexdigest(),
+                writer.size_bytes,
+                writer.entries,
+                writer.deferred(),
+                writer.skipped_devices,
+                writer.skipped_xattrs,
+            )
+    finally:
+        os.close(root_fd)
+
+
+class _Metered:
+    """A stream that ends with an error before what it holds has filled the file system."""
+
+    def __init__(self, stream: ByteStream, root_fd: int) -> None:
+        self._stream = stream
+        free = os.fstatvfs(root_fd)
+        self._room = free.f_bavail * free.f_frsize - _RESERVE
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._room -= len(data)
+        if self._room < 0:
+            raise SyscallError(
+                "unpack layer: no space left on the device", errno=ENOSPC, hint="free some, or move the state directory"
+            )
+        return data
+
+
+def current_umask() -> int:
+    """The umask of this process, read without changing it for a moment, which other threads would notice."""
+    with open("/proc/self/status", "rb", buffering=0) as file:
+        text = file.read(4096)
+    return int(text.partition(b"Umask:")[2].partition(b"\n")[0], 8)
+
+
+class _Writer:
+    """Puts the entries of one layer below `root_fd`."""
+
+    def __init__(self, root_fd: int, limits: UnpackLimits, whiteouts: bool) -> None:
+        self.entries = self.size_bytes = self.skipped_devices = self.skipped_xattrs = 0
+        self._root_fd = root_fd
+        self._limits = limits
+        self._reads_whiteouts = whiteouts
+        self._whiteouts = Whiteouts(root_fd)
+        self._tree = self._whiteouts.tree
+        self._umask = current_umask()
+        self._directories: dict[bytes, Entry] = {}  # described at the end, when nothing is added to them any more
+        self._makers = {
+            FILE: self._file,
+            HARD_LINK: self._hard_link,
+            SYMLINK: self._symlink,
+            CHARACTER: self._device,
+            BLOCK_DEVICE: self._device,
+            DIRECTORY: self._directory,
+            FIFO: self._fifo,
+        }
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._tree.close()
+
+    def write(self, reader: TarReader) -> None:
+        """Write all entries of the archive."""
+        for entry in reader:
+            self.entries += 1
+            if self.entries > self._limits.max_entries:
+                raise Damaged(f"unpack layer: more than {self._limits.max_entries} entries")
+            try:
+                self._add(entry, reader)
+            except OSError as error:
+                raise _explained(error, entry.name) from error
+        try:
+            self._describe_directories()
+        except OSError as error:
+            raise _explained(error, b"directories") from error
+
+    def deferred(self) -> tuple[Deferred, ...]:
+        """What the lower layers decide."""
+        found = [Deferred("implicit-parent", path) for path in self._whiteouts.implicit]
+        return tuple([Deferred("opaque-root", b""), *found] if self._whiteouts.deletes_root else found)
+
+    def _add(self, entry: Entry, reader: TarReader) -> None:
+        path = normalise(entry.name, self._limits.max_depth)
+        if self._reads_whiteouts and PREFIX in path and self._whiteouts.take(path):
+            return
+        parent, _, name = path.rpartition(b"/")
+        if not path:
+            self._root(entry)
+            return
+        fd, real = self._tree.directory(parent, create=True)
+        self._whiteouts.fills(real)
+        if real != parent:
+            path = real + b"/" + name if real else name
+        self._makers[entry.kind](entry, reader, fd, name, path)
+
+    def _root(self, entry: Entry) -> None:
+        if entry.kind != DIRECTORY:
+            raise Damaged("unpack layer: its root is not a directory")
+        self._directories[b""] = entry
+
+    def _clear(self, fd: int, name: bytes, path: bytes) -> None:
+        """Remove what an earlier entry made under this name: the last one wins."""
+        found = os.lstat(name, dir_fd=fd)
+        if S_ISDIR(found.st_mode):
+            self._whiteouts.forgets(path)
+            below = path + b"/"
+            for known in [known for known in self._directories if known == path or known.startswith(below)]:
+                del self._directories[known]
+        self._tree.remove(fd, name, path, found)
+
+    # one function per kind of entry: `name` in the directory `fd`, whose path in the layer is `path`
+
+    def _file(self, entry: Entry, reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
+        mode = entry.mode & 0o777
+        try:
+            out = os.open(name, _NEW_FILE, mode, dir_fd=fd)
+        except FileExistsError:
+            self._clear(fd, name, path)
+            out = os.open(name, _NEW_FILE, mode, dir_fd=fd)
+        try:
+            if entry.segments is not None:
+                _copy_sparse(reader, out, entry)
+            elif entry.stored:
+                _copy(reader, out)
+            self._describe(out, entry, mode & ~self._umask)
+        finally:
+            os.close(out)
+        self.size_bytes += entry.size
+
+    def _directory(self, entry: Entry, _reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
+        try:
+            os.mkdir(name, 0o755, dir_fd=fd)
+        except FileExistsError:
+            if not S_ISDIR(os.lstat(name, dir_fd=fd).st_mode):
+                self._clear(fd, name, path)
+                os.mkdir(name, 0o755, dir_fd=fd)
+                if self._reads_whiteouts:  # what was there hid the lower layers' directory
+                    self._whiteouts.make_opaque(*self._tree.directory(path, create=False))
+            self._whiteouts.describes(path)
+        self._directories[path] = entry
+
+    def _symlink(self, entry: Entry, _reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
+        if not 0 < len(entry.link) <= _LONGEST_LINK:
+            raise Damaged(f"unpack {shown(path)}: a symbolic link to a target of {len(entry.link)} bytes")
+        try:
+            os.symlink(entry.link, name, dir_fd=fd)
+        except FileExistsError:
+            self._clear(fd, name, path)
+            os.symlink(entry.link, name, dir_fd=fd)
+        self._describe_by_name(fd, name, entry)
+
+    def _hard_link(self, entry: Entry, _reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
+        target = normalise(entry.link, self._limits.max_depth)
+        parent, _, target_name = target.rpartition(b"/")
+        fd = os.dup(fd)  # looking up the target may close the other one
+        try:
+            target_fd, real = self._tree.directory(parent, create=False)
+            found = os.lstat(target_name or b".", dir_fd=target_fd)
+            if is_whiteout(found):
+                raise FileNotFoundError
+            if S_ISDIR(found.st_mode):
+                raise Damaged(f"unpack {shown(path)}: a hard link to the directory {shown(target)}")
+            if path == (real + b"/" + target_name if real else target_name):
+                return
+            self._link(target_fd, target_name, fd, name, path)
+        except FileNotFoundError as error:
+            raise Damaged(
+                f"unpack {shown(path)}: a hard link to {shown(target)}, which is not there before it in the same layer",
+                hint="links to files of lower layers are not supported; build the image so that both lie in one layer",
+            ) from error
+        finally:
+            os.close(fd)
+
+    def _link(self, target_fd: int, target_name: bytes, fd: int, name: bytes, path: bytes) -> None:
+        try:
+            os.link(target_name, name, src_dir_fd=target_fd, dst_dir_fd=fd, follow_symlinks=False)
+        except FileExistsError:
+            target_fd = os.dup(target_fd)
+            try:
+                self._clear(fd, name, path)
+                os.link(target_name, name, src_dir_fd=target_fd, dst_dir_fd=fd, follow_symlinks=False)
+            finally:
+                os.close(target_fd)
+
+    def _fifo(self, entry: Entry, _reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
+        try:
+            os.mkfifo(name, entry.mode & 0o777, dir_fd=fd)
+        except FileExistsError:
+            self._clear(fd, name, path)
+            os.mkfifo(name, entry.mode & 0o777, dir_fd=fd)
+        self._describe_by_name(fd, name, entry)
+
+    def _device(self, entry: Entry, _reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
+        major, minor = entry.device
+        if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+            raise Damaged(f"unpack {shown(path)}: there is no device {major}:{minor}")
+        if entry.kind == CHARACTER and major == minor == 0:
+            raise Damaged(f"unpack {shown(path)}: the device 0:0, which would delete a file of a lower layer")
+        mode = (S_IFCHR if entry.kind == CHARACTER else S_IFBLK) | (entry.mode & 0o777)
+        try:
+            os.lstat(name, dir_fd=fd)
+            self._clear(fd, name, path)
+        except FileNotFoundError:
+            pass
+        try:
+            os.mknod(name, mode, os.makedev(major, minor), dir_fd=fd)
+        except PermissionError:
+            self.skipped_devices += 1
+            return
+        self._describe_by_name(fd, name, entry)
+
+    # owner, mode, extended attributes and time
+
+    def _describe(self, fd: int, entry: Entry, mode: int) -> None:
+        """Give an open file or directory, root's and of this mode so far, what its entry says.
+
+        The order matters: chown clears the set-user-ID bit and the capabilities.
+        """
+        if entry.uid or entry.gid:
+            os.chown(fd, entry.uid, entry.gid)
+        if entry.mode != mode:
+            os.chmod(fd, entry.mode)
+        if entry.xattrs:
+            self._set_xattrs(fd, entry)
+        time_ns = _clamped(entry.mtime_ns)
+        os.utime(fd, ns=(time_ns, time_ns))
+
+    def _describe_by_name(self, fd: int, name: bytes, entry: Entry) -> None:
+        """The same for what was just made here and can't be opened: links, devices, FIFOs."""
+        if entry.uid or entry.gid:
+            os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+        if entry.kind != SYMLINK and (entry.mode & ~0o777 or entry.mode & self._umask):
+            os.chmod(name, entry.mode, dir_fd=fd)
+        if entry.xattrs:
+            self._set_xattrs(b"/proc/self/fd/%d/%s" % (fd, name), entry)
+        time_ns = _clamped(entry.mtime_ns)
+        os.utime(name, ns=(time_ns, time_ns), dir_fd=fd, follow_symlinks=False)
+
+    def _set_xattrs(self, target: int | bytes, entry: Entry) -> None:
+        """Set what may come from an image: `trusted.` would steer overlayfs, labels are the host's policy."""
+        for name, value in (entry.xattrs or {}).items():
+            if not value or not _is_kept(name):
+                continue
+            if len(value) > self._limits.max_xattr_bytes:
+                raise Damaged(f"unpack {shown(entry.name)}: {shown(name)} has {len(value)} bytes")
+            try:
+                if isinstance(target, int):
+                    os.setxattr(target, name, value)
+                else:
+                    os.setxattr(target, name, value, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in (ENOTSUP, EPERM) or name == _KEPT_XATTRS[0]:
+                    raise
+                self.skipped_xattrs += 1
+
+    def _describe_directories(self) -> None:
+        created = -1 if self._umask & 0o755 else 0o755
+        for path, entry in self._directories.items():
+            fd = os.open(path or b".", _DIRECTORY, dir_fd=self._root_fd)  # a real path: no link on its way
+            try:
+                self._describe(fd, entry, created if path else -1)
+            finally:
+                os.close(fd)
+
+
+def _copy(reader: TarReader, out: int) -> None:
+    write = os.write
+    while True:
+        piece = reader.read_some()
+        if not piece:
+            return
+        written = write(out, piece)
+        while written < len(piece):
+            written += write(out, piece[written:])
+
+
+def _copy_sparse(reader: TarReader, out: int, entry: Entry) -> None:
+    """Write the pieces where they belong and leave holes between them."""
+    piece: bytes | memoryview = b""
+    for offset, length in entry.segments or ():
+        end = offset + length
+        while offset < end:
+            piece = piece or reader.read_some()
+            written = os.pwrite(out, piece[: end - offset], offset)
+            offset += written
+            piece = piece[written:]
+    os.ftruncate(out, entry.size)
+
+
+def _is_kept(name: bytes) -> bool:
+    if b"\0" in name or len(name) > 255:
+        return False
+    return name in _KEPT_XATTRS or (name.startswith(b"user.") and not name.startswith(b"user.overlay."))
+
+
+def _clamped(time_ns: int) -> int:
+    """A time that every file system can hold: from 1970 to 2242."""
+    return min(max(time_ns, 0), _LAST_SECOND * 10**9)
+
+
+def _explained(error: OSError, name: bytes) -> Exception:
+    """What went wrong with an entry: the entry's own fault, or the host's."""
+    text = f"unpack {shown(name)}: {os.strerror(error.errno or 0).lower()}"
+    if error.errno in _CONTENT_ERRNOS:
+        return Damaged(text)
+    hint = "free some space, or move the state directory" if error.errno in (ENOSPC, EDQUOT) else ""
+    return SyscallError(text, errno=error.errno or 0, hint=hint)
