@@ -57,6 +57,16 @@ def status(code: int, body: bytes = b"", **headers: str) -> Fault:
     return apply
 
 
+def redirect_allowed(location: str) -> Fault:
+    """Redirect those that would get the body; others see the refusal."""
+
+    def apply(answer: Answer) -> None:
+        if answer.status == 200:
+            answer.status, answer.body, answer.headers = 307, b"", {"Location": location}
+
+    return apply
+
+
 def cut(after: int) -> Fault:
     """Close the connection after so many bytes of the body."""
     return lambda answer: setattr(answer, "cut_after", after)

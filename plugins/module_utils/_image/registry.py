@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .settings import Credentials, RegistryConfig, RegistrySettings
 
 _HUB_HOST = "registry-1.docker.io"
-_PROGRESS = 1024 * 1024  # a transfer that got this far since its last fault has its attempts again
+_PROGRESS = 32 * 1024  # a transfer that got this far since its last fault has all its attempts again
 _PIECE = 256 * 1024
 
 
