@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from .._base.errors import Invalid
 from .capabilities import mask_of, names_of
 from .seccomp_load import load
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["POLICY_VERSION", "default_program", "load", "profile_path", "profile_program", "program_path"]
 
 POLICY_VERSION = 1  # of the default policy, the tables and the assembler together; a test holds it
+_MAX_PROFILE = 1024 * 1024
 
 
 def default_program(capabilities: Iterable[str]) -> bytes:
@@ -47,19 +49,39 @@ def program_path(directory: str, capabilities: Iterable[str]) -> str:
     return _kept(path, lambda: default_program(names))
 
 
-def profile_path(directory: str, text: bytes, capabilities: Iterable[str], *, source: str) -> str:
-    """The file in `directory` that holds a Docker profile, given as JSON text, for these capabilities and this kernel.
+def profile_path(directory: str, profile: str, capabilities: Iterable[str]) -> str:
+    """The file in `directory` that holds a Docker profile, itself a JSON file, for these capabilities and this kernel.
 
-    `source` names the text in errors. Raises Invalid, Damaged.
+    Kept by the profile's content, so a changed profile is assembled anew. Raises Invalid, Damaged for what is not JSON.
     """
     from hashlib import sha256
 
-    from .._base.codec import parse
-
+    text = _profile_text(profile)
     host = os.uname()
     names = names_of(mask_of(capabilities))
     key = sha256(f"{POLICY_VERSION} {host.machine} {host.release} {mask_of(names):x} ".encode() + text).hexdigest()
-    return _kept(f"{directory}/profile-{key}.bpf", lambda: profile_program(parse(text, source=source), names))
+    return _kept(f"{directory}/profile-{key}.bpf", lambda: _assembled(text, profile, names))
+
+
+def _profile_text(profile: str) -> bytes:
+    try:
+        with open(profile, "rb") as file:
+            text = file.read(_MAX_PROFILE + 1)
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        raise Invalid(f"seccomp profile {profile}: {cause}", option="security_opts") from error
+    if len(text) > _MAX_PROFILE:
+        raise Invalid(f"seccomp profile {profile}: larger than {_MAX_PROFILE} bytes", option="security_opts")
+    return text
+
+
+def _assembled(text: bytes, profile: str, names: tuple[str, ...]) -> bytes:
+    from .._base.codec import parse
+
+    record = parse(text, source=f"seccomp profile {profile}")
+    if not isinstance(record, dict):
+        raise Invalid(f"seccomp profile {profile}: not an object", option="security_opts")
+    return profile_program(record, names)
 
 
 def _kept(path: str, make: Callable[[], bytes]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _MAX_LINKS = 40
+_MAX_RACES = 1000
 _NULL_DEVICE = os.makedev(1, 3)
 # The files of /proc that a resource view such as lxcfs replaces.
 _REPLACEABLE = frozenset(
@@ -37,7 +38,13 @@ def open_inside(root_fd: int, path: str, flags: int = os.O_PATH, *, follow: bool
 
     Raises OSError as open(2) does. The descriptor is close-on-exec and the caller's.
     """
-    return openat2(root_fd, path, flags, resolve=_INSIDE if follow else _INSIDE | RESOLVE_NO_SYMLINKS)
+    resolve = _INSIDE if follow else _INSIDE | RESOLVE_NO_SYMLINKS
+    for _ in range(_MAX_RACES):
+        try:
+            return openat2(root_fd, path, flags, resolve=resolve)
+        except BlockingIOError:  # EAGAIN: a mount or rename anywhere on the host while `..` was walked
+            pass
+    return openat2(root_fd, path, flags, resolve=resolve)
 
 
 def open_target(root_fd: int, path: str, *, directory: bool) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid, Unsupported
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, Invalid, Unsupported
 from ansible_collections.hull.engine.plugins.module_utils._kernel import (
     seccomp,
     seccomp_filter,
@@ -314,11 +314,33 @@ def test_the_program_is_kept_in_a_file_per_capability_set(tmp_path: Path) -> Non
 
 
 def test_a_profile_is_kept_by_content_and_capabilities(tmp_path: Path) -> None:
-    text = b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"name": "mkdir", "action": "SCMP_ACT_ERRNO"}]}'
-    path = seccomp.profile_path(str(tmp_path), text, (), source="p.json")
-    assert path == seccomp.profile_path(str(tmp_path), text, (), source="elsewhere.json")
-    assert path != seccomp.profile_path(str(tmp_path), text, ("CAP_BPF",), source="p.json")
-    assert path != seccomp.profile_path(str(tmp_path), text + b" ", (), source="p.json")
+    kept, profile, same = str(tmp_path / "kept"), tmp_path / "p.json", tmp_path / "same.json"
+    text = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"name": "mkdir", "action": "SCMP_ACT_ERRNO"}]}'
+    profile.write_text(text)
+    same.write_text(text)
+    path = seccomp.profile_path(kept, str(profile), ())
+    assert path == seccomp.profile_path(kept, str(same), ())
+    assert path != seccomp.profile_path(kept, str(profile), ("CAP_BPF",))
+    profile.write_text(text + " ")
+    assert path != seccomp.profile_path(kept, str(profile), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        (None, Invalid, "no such file"),
+        ("{", Damaged, "read seccomp profile .*p.json"),
+        ("[]", Invalid, "not an object"),
+    ],
+)
+def test_a_profile_file_that_can_not_be_used_is_named(
+    tmp_path: Path, text: str | None, error: type[Exception], words: str
+) -> None:
+    if text is not None:
+        (tmp_path / "p.json").write_text(text)
+    with pytest.raises(error, match=words):
+        seccomp.profile_path(str(tmp_path / "kept"), str(tmp_path / "p.json"), ())
+    assert not (tmp_path / "kept").exists()
 
 
 def test_the_policy_version_belongs_to_the_policy() -> None:
