@@ -44,9 +44,8 @@ class Site:
         self.host, self.client = NetworkNamespace(), NetworkNamespace()
         self.containers: list[NetworkNamespace] = []
         self.addresses: list[str] = []
-        self.host.run(
-            command, "ip", "link", "add", "up0", "type", "veth", "peer", "c0", "netns", self._path(self.client)
-        )
+        veth = ("type", "veth", "peer", "c0", "netns", f"/proc/{os.getpid()}/fd/{self.client.fd}")
+        self.host.run(command, "ip", "link", "add", "up0", *veth)
         self.host.run(command, "ip", "addr", "add", "192.0.2.2/24", "dev", "up0")
         self.host.run(command, "ip", "link", "set", "up0", "up")
         self.client.run(command, "ip", "addr", "add", "192.0.2.1/24", "dev", "c0")
@@ -106,6 +105,13 @@ class Site:
         def act() -> None:
             with Nft() as nft:
                 nft.publish(self.table, port, address)
+
+        self.host.run(act)
+
+    def unpublish(self, port: PortPlan, address: str) -> None:
+        def act() -> None:
+            with Nft() as nft:
+                nft.unpublish(self.table, port, address)
 
         self.host.run(act)
 
@@ -238,13 +244,30 @@ def test_an_unpublished_port_no_longer_leads_to_the_container(site: Site) -> Non
     site.container("web")
     site.publish(WEB, site.addresses[0])
     assert site.client.run(dial, "192.0.2.2", 8080) == "web 192.0.2.1"
-
-    def unpublish() -> None:
-        with Nft() as nft:
-            nft.unpublish(site.table, WEB, site.addresses[0])
-
-    site.host.run(unpublish)
+    site.unpublish(WEB, site.addresses[0])
     assert site.client.run(dial, "192.0.2.2", 8080) == "refused"
+
+
+def test_a_udp_client_that_keeps_sending_reaches_what_is_published_meanwhile(site: Site) -> None:
+    site.container("first")
+    site.container("second")
+    port = PortPlan("0.0.0.0", 5300, 53, "udp")
+    other = PortPlan("0.0.0.0", 5301, 53, "udp")
+    site.publish(other, site.addresses[1])
+    with site.client.make_socket(socket.SOCK_DGRAM) as client:
+        client.bind(("192.0.2.1", 5555))
+        client.connect(("192.0.2.2", 5300))
+        assert _ask(client) == "refused"
+        site.publish(port, site.addresses[0])
+        assert _ask(client) == "first 192.0.2.1"
+        site.publish(port, site.addresses[1])
+        assert _ask(client) == "second 192.0.2.1"
+        client.connect(("192.0.2.2", 5301))
+        assert _ask(client) == "second 192.0.2.1"
+        site.unpublish(port, site.addresses[1])
+        assert _ask(client) == "second 192.0.2.1", "flows to other ports go on"
+        client.connect(("192.0.2.2", 5300))
+        assert _ask(client) == "refused"
 
 
 def test_after_a_flush_of_all_rules_the_next_ensure_brings_protection_and_ports_back(site: Site) -> None:
@@ -411,6 +434,17 @@ def _write(path: str, value: str) -> None:
 def _read(path: str) -> str:
     with open(path) as file:
         return file.read().strip()
+
+
+def _ask(client: socket.socket) -> str:
+    client.settimeout(3)
+    try:
+        client.send(b"?")
+        return client.recv(1000).decode()
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return "silence"
 
 
 def _silent(address: str, port: int, source: str = "") -> bool:

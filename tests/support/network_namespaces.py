@@ -74,6 +74,19 @@ class NetworkNamespace:
         error.args = (text,)
         raise error from RuntimeError(trace)
 
+    def make_socket(self, kind: int) -> socket.socket:
+        """An IPv4 socket of the namespace, made in a child because a test stays where it is."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours, theirs:
+
+            def make() -> None:
+                with socket.socket(socket.AF_INET, kind) as made:
+                    socket.send_fds(theirs, [b"1"], [made.fileno()])
+
+            self.run(make)
+            _data, fds, _flags, _address = socket.recv_fds(ours, 1, 1)
+        return socket.socket(fileno=fds[0])
+
     def hold(self, function: Callable[[int], None]) -> int:
         """Start a child in the namespace that runs until `close`; `function` writes a byte to its fd when ready."""
         ready, told = os.pipe()

@@ -149,6 +149,7 @@ class Nft:
                 raise
             removal = _element(_DELSETELEM, 0, table, port, None)
             self._commit(what, [removal, _element(_NEWSETELEM, NLM_F_CREATE, table, port, address)])
+        self._forget_flows(port)
 
     def publish_all(self, table: str, ports: Iterable[PortPlan], address: str) -> None:
         """Publish the ports, all or none."""
@@ -174,7 +175,14 @@ class Nft:
             if error.errno == ENOENT:
                 return False
             raise
+        self._forget_flows(port)
         return True
+
+    def _forget_flows(self, port: PortPlan) -> None:
+        if port.protocol == "udp":
+            from .conntrack import forget_udp_flows
+
+            forget_udp_flows(self._netlink, port)
 
     def published(self, table: str) -> list[Published]:
         """All published ports of a table; none where there is no such table."""

@@ -38,6 +38,7 @@ FILES = (
     "_kernel/cgroup_v1.py",
     "_kernel/cgroup_v2.py",
     "_kernel/cgroups.py",
+    "_kernel/conntrack.py",
     "_kernel/failures.py",
     "_kernel/mount_options.py",
     "_kernel/mounts.py",
