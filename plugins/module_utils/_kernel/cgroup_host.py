@@ -105,13 +105,16 @@ def missing_controllers(host: CgroupHost, limits: dict[str, Any]) -> list[tuple[
 
     The default limit of processes is not counted: without a pids controller it is dropped with a warning.
     """
-    missing = []
-    for field, option, controller in _NEEDS:
-        value = limits.get(field)
-        if not value or value == -1 or (field == "pids" and value == _DEFAULT_PIDS) or host.has(controller):
-            continue
-        missing.append((option, controller, cure(controller)))
-    return missing
+    return [(option, name, cure(name)) for option, name in needed_controllers(limits) if not host.has(name)]
+
+
+def needed_controllers(limits: dict[str, Any]) -> list[tuple[str, str]]:
+    """(option, controller) for each limit that can't be dropped silently; the default number of processes can."""
+    return [
+        (option, controller)
+        for field, option, controller in _NEEDS
+        if (value := limits.get(field)) and value != -1 and not (field == "pids" and value == _DEFAULT_PIDS)
+    ]
 
 
 def cure(controller: str, proc_cgroups: str | None = None) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 
-from .._base.errors import Conflict, Unsupported
+from .._base.errors import Conflict
 from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, write_text
 from .cgroup_sets import check_set
 from .cgroup_v1 import pids, pids_usage, swap_total
@@ -113,53 +113,48 @@ def io(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
     return [Setting("blkio_weight", directory + "/io.weight", str(value), NO_WEIGHT)]
 
 
+_ORDER = ("memory", "io", "cpu", "cpuset", "pids")
 SETTINGS = {"memory": memory, "cpu": cpu, "cpuset": cpuset, "pids": pids, "io": io}
 
 
-def enable(root: str, directory: str) -> tuple[str, ...]:
-    """Let `root`, `directory` and all between pass their controllers on to their children; idempotent.
+def enable(root: str, directory: str) -> str:
+    """Let `root`, `directory` and all between pass on memory, cpu, cpuset, io and pids, as far as they can; idempotent.
 
-    Returns those of memory, cpu, cpuset, io and pids that the children of `directory` have afterwards. A controller
-    that a cgroup on the way refuses (cpu while real-time processes are about) is left out; a cgroup that refuses
-    because it has processes itself is an error: Unsupported.
+    Returns what stands in the way, empty where nothing does. What a cgroup below `directory` has in the end is in its
+    cgroup.controllers. Controllers are enabled together, because a cgroup that has processes itself refuses memory and
+    io, and would with the others alone become a thread root, below which no process can live.
     """
-    wanted = [name for name in read_text(root + "/cgroup.controllers").split() if name in SETTINGS]
-    enabled = read_text(directory + "/cgroup.subtree_control").split()
-    if set(wanted).issubset(enabled):
-        return tuple(wanted)
+    wanted = [name for name in _ORDER if name in read_text(root + "/cgroup.controllers").split()]
+    if set(wanted).issubset(read_text(directory + "/cgroup.subtree_control").split()):
+        return ""
     steps = directory[len(root) :].strip("/").split("/") if directory != root else []
     for depth in range(len(steps) + 1):
-        wanted = _enable_here("/".join([root, *steps[:depth]]), wanted)
-    return tuple(wanted)
+        at = "/".join([root, *steps[:depth]])
+        obstacle = _enable_here(at, wanted)
+        if obstacle:
+            return obstacle
+        enabled = read_text(at + "/cgroup.subtree_control").split()
+        wanted = [name for name in wanted if name in enabled]
+    return ""
 
 
-def _enable_here(directory: str, wanted: list[str]) -> list[str]:
+def _enable_here(directory: str, wanted: list[str]) -> str:
     path = directory + "/cgroup.subtree_control"
     enabled = read_text(path).split()
     missing = [name for name in wanted if name not in enabled]
-    if not missing:
-        return wanted
-    try:
-        write_text(path, " ".join("+" + name for name in missing))
-        return wanted
-    except OSError:  # all or nothing; one by one shows which can't be had
-        pass
-    return [name for name in wanted if name in enabled or _enable_one(path, name)]
-
-
-def _enable_one(path: str, controller: str) -> bool:
-    try:
-        write_text(path, "+" + controller)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EINVAL):
-            return False  # not passed on by the parent, or refused by the controller itself
-        if error.errno == errno.EBUSY:
-            raise Unsupported(
-                f"enable the {controller} controller in {path}: processes live in this cgroup itself",
-                hint="run the engine where it sees the host's own root cgroup, or move these processes to a leaf",
-            ) from error
-        raise syscall_error(f"enable the {controller} controller in {path}", error) from error
-    return True
+    # First together; then one by one, because a controller may be refused alone (cpu with real-time processes about).
+    for names in [missing, *([name] for name in missing)] if missing else ():
+        try:
+            write_text(path, " ".join("+" + name for name in names))
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.EOPNOTSUPP):
+                return f"{directory} has processes itself; run the engine where it sees the host's own root cgroup"
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise syscall_error(f"enable {' '.join(names)} in {path}", error) from error
+        else:
+            if names is missing:
+                break
+    return ""
 
 
 def make_room(directory: str, limit_bytes: int) -> None:

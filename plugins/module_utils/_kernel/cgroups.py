@@ -24,7 +24,7 @@ from .._base.errors import Conflict, Invalid, SyscallError, Timeout, Unsupported
 from .._base.values import Value
 from . import cgroup_files, cgroup_v1, cgroup_v2
 from .cgroup_files import read_or_none, read_table, wait_until, write_text
-from .cgroup_host import CgroupHost, cure, detect, missing_controllers
+from .cgroup_host import CgroupHost, cure, detect, missing_controllers, needed_controllers
 from .failures import syscall_error
 
 TYPE_CHECKING = False
@@ -109,9 +109,9 @@ class Cgroup:
         self._refuse_missing(limits)
         made: list[str] = []
         try:
-            for root in self._roots:
-                self._make(root, made)
-            return self._weak(limits) + cgroup_files.apply(self._settings(limits, fresh=True), undo=False)
+            obstacles = [self._make(root, made) for root in self._roots]
+            warnings = self._refuse_withheld(limits, "".join(obstacles))
+            return warnings + cgroup_files.apply(self._settings(limits, fresh=True), undo=False)
         except BaseException:
             for directory in made:
                 cgroup_files.remove_tree(directory, time.monotonic() + 1)
@@ -122,18 +122,20 @@ class Cgroup:
         for option, controller, hint in missing_controllers(self.host, limits):
             raise Unsupported(f"{option}: this host has no {controller} cgroup controller", hint=hint)
 
-    def _make(self, root: str, made: list[str]) -> None:
+    def _make(self, root: str, made: list[str]) -> str:
+        """Make it in one hierarchy; what keeps version 2 from passing controllers on to it, or empty."""
         directory = f"{root}/{self.path}"
         if not self._make_directory(root, directory):
             self._replace(directory)
         made.append(directory)
         try:
             if root == self.host.unified:
-                cgroup_v2.enable(root, os.path.dirname(directory))
-            elif root == self.host.mounts.get("cpuset"):
+                return cgroup_v2.enable(root, os.path.dirname(directory))
+            if root == self.host.mounts.get("cpuset"):
                 cgroup_v1.copy_cpuset(root, directory)
         except OSError as error:
             raise syscall_error(f"make cgroup {directory}", error) from error
+        return ""
 
     def _make_directory(self, root: str, directory: str) -> bool:
         """Make it and its parents; False where it exists. Parents may be removed meanwhile, as empty, by another."""
@@ -154,15 +156,33 @@ class Cgroup:
         cgroup_files.remove_tree(directory, time.monotonic() + DEADLINE_S)
         cgroup_files.make_directory(directory)
 
-    def _weak(self, limits: dict[str, Any]) -> tuple[str, ...]:
-        """Warnings for default limits that this host does not have; explicit ones are errors."""
-        if limits.get("pids", 0) > 0 and not self.host.has("pids"):
-            return ("pids_limit: this host has no pids cgroup controller, the number of processes is not limited",)
+    def _refuse_withheld(self, limits: dict[str, Any], obstacle: str = "") -> tuple[str, ...]:
+        """Unsupported for a limit whose controller the host has, but this cgroup not; a warning for the default one."""
+        withheld = self._withheld()
+        for option, controller in needed_controllers(limits):
+            if ("io" if controller == "blkio" else controller) in withheld:
+                raise Unsupported(
+                    f"{option}: the {controller} controller is not passed on to cgroup {self.path}",
+                    hint=obstacle or "see cgroup.subtree_control of the cgroups above it",
+                )
+        if limits.get("pids", 0) > 0 and ("pids" in withheld or not self.host.has("pids")):
+            return ("pids_limit: there is no pids cgroup controller here, the number of processes is not limited",)
         return ()
+
+    def _withheld(self) -> list[str]:
+        """The version 2 controllers of the host that this cgroup does not have."""
+        host = [name for name, root in self.host.mounts.items() if root == self.host.unified]
+        if not host:
+            return []
+        have = (read_or_none(self._unified + "/cgroup.controllers") or "").split()
+        return [name for name in host if name not in have]
 
     def _settings(self, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
         settings: list[Setting] = []
+        withheld = self._withheld()
         for controller, root in self.host.mounts.items():
+            if controller in withheld:
+                continue
             table = cgroup_v2.SETTINGS if root == self.host.unified else cgroup_v1.SETTINGS
             compute = table.get(controller)
             if compute is not None:
@@ -179,9 +199,10 @@ class Cgroup:
         _check(limits)
         self._refuse_missing(limits)
         self._must_exist()
+        warnings = self._refuse_withheld(limits)
         if limits.get("memory_bytes", 0) > 0 and self._is_v2("memory"):
             cgroup_v2.make_room(self.directory("memory"), limits["memory_bytes"])
-        return self._weak(limits) + cgroup_files.apply(self._settings(limits, fresh=False), undo=True)
+        return warnings + cgroup_files.apply(self._settings(limits, fresh=False), undo=True)
 
     def _must_exist(self) -> None:
         if not self.exists():

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import errno
 import os
+import re
 import time
 
 import pytest
@@ -21,10 +23,21 @@ def test_a_refused_setting_restores_those_before_it(tmp_path):
     assert (tmp_path / "memory.max").read_text() == "max"
 
 
-def test_a_value_that_the_kernel_refuses_is_told_with_its_option(tmp_path):
-    os.symlink("/dev/full", tmp_path / "pids.max")
-    with pytest.raises(errors.Invalid, match="pids_limit: the kernel refuses '50'"):
-        cgroup_files.apply([Setting("pids_limit", f"{tmp_path}/pids.max", "50")], undo=False)
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (errno.EINVAL, errors.Invalid, "pids_limit: the kernel refuses '50'"),
+        (errno.ERANGE, errors.Invalid, "pids_limit: the kernel refuses '50'"),
+        (errno.EBUSY, errors.Conflict, "pids_limit: .*in use"),
+        (errno.ENOENT, errors.Unsupported, "pids_limit: this kernel has no /c/pids.max"),
+        (errno.EROFS, errors.Denied, "pids_limit: .*; run as root"),
+        (errno.EIO, errors.SyscallError, "pids_limit: .*EIO"),
+    ],
+)
+def test_a_refused_write_names_the_option_and_what_it_means(number, kind, text):
+    error = cgroup_files.setting_error(Setting("pids_limit", "/c/pids.max", "50"), OSError(number, os.strerror(number)))
+    assert type(error) is kind
+    assert re.search(text, str(error))
 
 
 def test_a_shorter_value_replaces_the_longer_one(tmp_path):

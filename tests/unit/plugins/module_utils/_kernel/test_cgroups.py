@@ -75,3 +75,34 @@ def test_kills_for_want_of_memory_are_counted_in_both_versions(tmp_path):
     assert Cgroup(CgroupHost("2", {"memory": root}, root), "hull/a").oom_kills() == 3
     assert Cgroup(CgroupHost("1", {"memory": root}), "hull/a").oom_kills() == 4
     assert Cgroup(CgroupHost("1", {}), "hull/a").oom_kills() == 0
+
+
+def made_version_2(tmp_path, controllers):
+    """A version 2 host with memory and pids, and a cgroup that has only these controllers."""
+    directory = tmp_path / "hull/a"
+    directory.mkdir(parents=True)
+    (directory / "cgroup.controllers").write_text(controllers + "\n")
+    for name in ("memory.max", "memory.swap.max", "pids.max"):
+        (directory / name).write_text("max\n")
+    root = str(tmp_path)
+    return directory, Cgroup(CgroupHost("2", {"memory": root, "pids": root}, root), "hull/a")
+
+
+def test_version_2_limits_are_written_where_the_cgroup_has_the_controllers(tmp_path):
+    directory, cgroup = made_version_2(tmp_path, "memory pids")
+    assert cgroup.set({"memory_bytes": 1 << 26, "memory_swap_bytes": -1, "pids": 50}) == ()
+    assert (directory / "memory.max").read_text() == str(1 << 26)
+    assert (directory / "pids.max").read_text() == "50"
+
+
+def test_a_controller_that_is_not_passed_on_is_named_with_the_option(tmp_path):
+    directory, cgroup = made_version_2(tmp_path, "pids")
+    with pytest.raises(errors.Unsupported, match="memory: the memory controller is not passed on to cgroup hull/a"):
+        cgroup.set({"memory_bytes": 1 << 26, "pids": 50})
+    assert (directory / "pids.max").read_text() == "max\n"
+
+
+def test_the_default_number_of_processes_is_a_warning_where_pids_is_not_passed_on(tmp_path):
+    directory, cgroup = made_version_2(tmp_path, "memory")
+    assert [text.partition(":")[0] for text in cgroup.set({"pids": 2048, "memory_bytes": 0})] == ["pids_limit"]
+    assert (directory / "pids.max").read_text() == "max\n"
