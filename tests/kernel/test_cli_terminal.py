@@ -5,19 +5,14 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
-import struct
 import sys
-import termios
-import time
-from fcntl import ioctl
 
 import pytest
 
+from tests.support.terminal import Terminal
+
 PLUGINS = os.path.join(os.path.dirname(__file__), "..", "..", "plugins")
-DEADLINE_S = 10
 
 PROGRAM = """
 import os, sys
@@ -53,103 +48,48 @@ with SignalPipe((*PROXIED, SIGWINCH)) as signals:
 """
 
 
-class Session:
-    """The program above on a pseudo-terminal."""
-
-    def __init__(self) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", PROGRAM, PLUGINS])
-        self.seen = b""
-
-    def wait_for(self, text: bytes) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while text not in self.seen:
-            assert time.monotonic() < deadline, self.seen
-            if select.select([self.fd], [], [], 0.1)[0]:
-                self.seen += os.read(self.fd, 4096)
-
-    def exit_code(self) -> int:
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                return os.waitstatus_to_exitcode(status)
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-
-    def local_flags(self) -> int:
-        flags: int = termios.tcgetattr(self.fd)[3]
-        return flags
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.fd)
-
-
 @pytest.fixture
-def session():
-    made = Session()
-    before = termios.tcgetattr(made.fd)
-    yield made, before
-    made.close()
+def terminal():
+    with Terminal([sys.executable, "-I", "-S", "-c", PROGRAM, PLUGINS]) as made:
+        made.wait_for("ready\n")
+        yield made
 
 
-COOKED = termios.ICANON | termios.ECHO | termios.ISIG
+def test_keys_arrive_one_by_one_and_unchanged(terminal):
+    assert terminal.is_raw()
+    terminal.type(b"\x03")
+    terminal.wait_for("typed 03\n")
+    terminal.type(b"\r")
+    terminal.wait_for("typed 0d\n")
 
 
-def test_keys_arrive_one_by_one_and_unchanged(session):
-    running, _ = session
-    running.wait_for(b"ready\n")
-    assert running.local_flags() & COOKED == 0
-    os.write(running.fd, b"\x03")
-    running.wait_for(b"typed 03\n")
-    os.write(running.fd, b"\r")
-    running.wait_for(b"typed 0d\n")
-
-
-@pytest.mark.parametrize(("keys", "code"), [(b"q", 3), (b"e", 1)])
-def test_the_terminal_is_restored_after_an_exit_and_after_an_error(session, keys, code):
-    running, before = session
-    running.wait_for(b"ready\n")
-    os.write(running.fd, keys)
-    running.wait_for(b"left")
-    assert termios.tcgetattr(running.fd) == before
-    assert running.exit_code() == code
+@pytest.mark.parametrize(("keys", "code"), [("q", 3), ("e", 1)])
+def test_the_terminal_is_restored_after_an_exit_and_after_an_error(terminal, keys, code):
+    terminal.type(keys)
+    terminal.wait_for("left")
+    assert terminal.attributes() == terminal.before
+    assert terminal.exit_code() == code
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
-def test_the_terminal_is_restored_after_a_signal(session, number):
-    running, before = session
-    running.wait_for(b"ready\n")
-    os.kill(running.pid, number)
-    running.wait_for(b"left")
-    assert termios.tcgetattr(running.fd) == before
-    assert running.exit_code() == 128 + number
+def test_the_terminal_is_restored_after_a_signal(terminal, number):
+    os.kill(terminal.pid, number)
+    terminal.wait_for("left")
+    assert terminal.attributes() == terminal.before
+    assert terminal.exit_code() == 128 + number
 
 
-def test_a_new_window_size_is_seen(session):
-    running, _ = session
-    running.wait_for(b"ready\n")
-    ioctl(running.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 111, 0, 0))
-    running.wait_for(b"size 33 111\n")
+def test_a_new_window_size_is_seen(terminal):
+    terminal.resize(33, 111)
+    terminal.wait_for("size 33 111\n")
 
 
-def test_signals_are_seen_in_order_and_none_is_lost(session):
-    running, _ = session
-    running.wait_for(b"ready\n")
+def test_signals_are_seen_and_none_is_lost(terminal):
     for _ in range(3):
-        os.kill(running.pid, signal.SIGUSR1)
-        running.wait_for(b"signal 10\n")
-        running.seen = b""
+        os.kill(terminal.pid, signal.SIGUSR1)
+        terminal.wait_for("signal 10\n")
 
 
-def test_a_terminal_that_hangs_up_ends_the_program(session):
-    running, _ = session
-    running.wait_for(b"ready\n")
-    os.close(running.fd)
-    running.fd = os.open("/dev/null", os.O_RDONLY)
-    assert running.exit_code() != 0
+def test_a_terminal_that_hangs_up_ends_the_program(terminal):
+    terminal.hang_up()
+    assert terminal.exit_code() != 0

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .._base.errors import HullError, Invalid
+from .._base.errors import Invalid
 from .._base.values import replace
 from .detach_keys import DEFAULT, parse_keys
 from .flags import switch, text
@@ -42,7 +42,7 @@ def terminal_size(stdin: bool, tty: bool) -> WindowSize:
     return window_size(STDIN if stdin else STDOUT) if tty else WindowSize()
 
 
-def signals_for(_invocation: Invocation | None = None) -> SignalPipe:
+def taken_signals() -> SignalPipe:
     """The signals that are taken from before the start to after the end."""
     return SignalPipe((*PROXIED, SIGWINCH))
 
@@ -54,7 +54,7 @@ def proxy_to(engine: Engine, record: ContainerRecord) -> Callable[[int], None]:
     return lambda number: containers.kill(engine, record, number)
 
 
-def relay(session: Session, signals: SignalPipe, streams: Streams, *, subject: str) -> int:
+def relay(session: Session, signals: SignalPipe, streams: Streams) -> int:
     """Connect the user to a session until it ends. The exit code: the process's, 0 after detaching, 128 and its number
     after a signal to the command line.
     """
@@ -63,8 +63,6 @@ def relay(session: Session, signals: SignalPipe, streams: Streams, *, subject: s
             ending = Relay(session, signals, streams).run()
     else:
         ending = Relay(session, signals, streams).run()
-    if ending.why == "lost":
-        raise HullError(f"{subject}: the connection to its monitor was lost", hint="see hull ps -a and hull logs")
     return 128 + ending.code if ending.why == "signal" else ending.code
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .._engine import containers
 from .._engine import exec as execution
-from .attachment import DETACH_KEYS, detach_keys, relay, require_terminal, signals_for, terminal_size
+from .attachment import DETACH_KEYS, detach_keys, relay, require_terminal, taken_signals, terminal_size
 from .command import Command
 from .container_flags import environment
 from .flags import many, switch, text
@@ -24,7 +24,7 @@ def _exec(invocation: Invocation) -> int:
     keys = detach_keys(invocation)
     require_terminal(stdin, tty)
     size = terminal_size(stdin, tty)
-    with invocation.engine() as engine, signals_for() as signals:
+    with invocation.engine() as engine, taken_signals() as signals:
         record = containers.find(engine, name)
         process = execution.process_plan(
             record,
@@ -41,7 +41,7 @@ def _exec(invocation: Invocation) -> int:
         with execution.open_exec(engine, record, process, attach=not detached) as session:
             if detached:
                 return 0
-            return relay(session, signals, Streams(stdin=stdin, tty=tty, keys=keys), subject=f"exec in {name}")
+            return relay(session, signals, Streams(stdin=stdin, tty=tty, keys=keys))
 
 
 COMMANDS = (

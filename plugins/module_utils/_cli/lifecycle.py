@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from .command import Invocation
 
 
-def seconds(invocation: Invocation, flag: str) -> int | None:
-    """A flag's whole number of seconds, -1 for no end; None where it was not given. Raises UsageError."""
-    value = invocation.text(flag)
+_WITHOUT_END_S = 2_000_000  # 23 days: the longest that poll(2) waits is little more
+
+
+def _patience(invocation: Invocation) -> int | None:
+    """The seconds of `--time`; None where it was not given. Raises UsageError."""
+    value = invocation.text("time")
     if value is None:
         return None
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
-        raise UsageError(f"--{flag}: {value!r} is not a number of seconds") from None
+        raise UsageError(f"--time: {value!r} is not a number of seconds") from None
+    return _WITHOUT_END_S if number < 0 else number
 
 
 def _each(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]) -> int:
@@ -50,7 +54,7 @@ def _signal(invocation: Invocation) -> int:
 
 
 def _stop(invocation: Invocation) -> int:
-    timeout_s, signal = seconds(invocation, "time"), _signal(invocation)
+    timeout_s, signal = _patience(invocation), _signal(invocation)
 
     def act(engine: Engine, record: ContainerRecord) -> None:
         containers.stop(engine, record, timeout_s=timeout_s, signal=signal)
@@ -59,7 +63,7 @@ def _stop(invocation: Invocation) -> int:
 
 
 def _restart(invocation: Invocation) -> int:
-    timeout_s = seconds(invocation, "time")
+    timeout_s = _patience(invocation)
     return _each(invocation, lambda engine, record: containers.restart(engine, record, timeout_s=timeout_s))
 
 

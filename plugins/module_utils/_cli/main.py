@@ -11,7 +11,7 @@ from __future__ import annotations
 from .._base.errors import HullError, Invalid, LaunchError
 from .command import HELP, Invocation, Settings
 from .flags import UsageError, parse_flags, switch, text
-from .printing import put_error
+from .printing import open_standard_streams, put_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ INTERRUPTED, READER_GONE = 130, 141
 def main(argv: Sequence[str]) -> int:
     """Do what the words after `hull` say. Prints; never raises but for what ends an interpreter."""
     settings = Settings()
+    open_standard_streams()
     try:
         globals_ = parse_flags((*GLOBAL_FLAGS, HELP), argv, stop_at_argument=True)
         settings = Settings(

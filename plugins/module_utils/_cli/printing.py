@@ -68,3 +68,14 @@ def is_terminal(fd: int) -> bool:
         return os.isatty(fd)
     except OSError:
         return False
+
+
+def open_standard_streams() -> None:
+    """Have something behind descriptors 0 to 2: a socket or file that took the number of a closed one would get what
+    is meant for the user.
+    """
+    for fd in (STDIN, STDOUT, STDERR):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)

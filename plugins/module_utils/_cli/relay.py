@@ -2,30 +2,30 @@
 # Copyright: the hull.engine authors
 """Between the user's terminal or pipes and a container's streams, until the process ends or the user detaches.
 
-One poll loop: what the container writes, what is typed, signals, the size of the window. What is typed goes out in
-pieces that the socket takes without blocking, so a container that does not read never keeps its output from the user.
+One poll loop: what the container writes, what is typed, signals, the size of the window. No more is read from the user
+while the session has input that the container did not take, and nothing here waits for that: a container that does not
+read never keeps its output from the user.
 """
 
 from __future__ import annotations
 
 import os
-from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
+from select import POLLIN, POLLOUT, poll
 
 from .._base.errors import HullError
 from .._base.values import Value
 from .detach_keys import DetachKeys
-from .printing import STDERR, STDIN, STDOUT, write_all
+from .printing import STDERR, STDIN, STDOUT, put_error, write_all
 from .terminal import ENDING, SIGINT, SIGTERM, SIGWINCH, window_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._runtime.session import Session
+    from .._runtime.session import Frame, Session
     from .terminal import SignalPipe
 
 _BLOCK = 64 * 1024
-_PIECE = 16 * 1024
 _PATIENCE = 3  # so many SIGINT or SIGTERM end the command line, whatever the container does
 
 
@@ -36,11 +36,10 @@ class Streams(Value):
     tty: bool
     keys: bytes = b""
     proxy: Callable[[int], None] | None = None
-    stdout: bool = True
 
 
 class Ending(Value):
-    """Why the relay ended: `exit` (with the process's exit code), `detached`, `signal` (with its number) or `lost`."""
+    """Why the relay ended: `exit` (with the process's exit code), `detached` or `signal` (with its number)."""
 
     why: str
     code: int = 0
@@ -54,59 +53,64 @@ class Relay:
         self._signals = signals
         self._streams = streams
         self._keys = DetachKeys(streams.keys if streams.tty else b"")
-        self._pending = b""
         self._reading = streams.stdin
+        self._leaving = False
         self._impatience = 0
         self._ending: Ending | None = None
 
     def run(self) -> Ending:
-        """Relay until the end. The session stays open; its owner closes it. Raises BrokenPipeError where the reader
-        of standard output went away.
+        """Relay until the end. The session stays open; its owner closes it. Raises HullError where the monitor fails or
+        goes away, BrokenPipeError where the reader of standard output does.
         """
         self._resize()
         while self._ending is None:
-            for fd, events in self._poll():
-                if fd == self._session.fileno():
-                    self._on_session(events)
-                elif fd == self._signals.fileno():
-                    self._on_signals()
-                elif fd == STDIN and self._reading:
-                    self._on_stdin()
-                if self._ending is not None:
-                    break
+            while self._session.ready() and self._ending is None:
+                self._on_frame()
+            if self._ending is None:
+                self._wait()
         return self._ending
 
-    def _poll(self) -> list[tuple[int, int]]:
+    def _wait(self) -> None:
+        """Wait for something to happen, and do it."""
+        session_fd, signals_fd = self._session.fileno(), self._signals.fileno()
+        blocked = self._session.wants_write
         waiter = poll()
-        waiter.register(self._session.fileno(), POLLIN | (POLLOUT if self._pending else 0))
-        waiter.register(self._signals.fileno(), POLLIN)
-        if self._reading and not self._pending:
+        waiter.register(session_fd, POLLIN | (POLLOUT if blocked else 0))
+        waiter.register(signals_fd, POLLIN)
+        if self._reading and not blocked:
             waiter.register(STDIN, POLLIN)
-        return waiter.poll()
+        for fd, events in waiter.poll():
+            if fd == signals_fd:
+                self._on_signals()
+            elif fd == STDIN:
+                self._on_stdin()
+            elif events & ~POLLOUT:
+                self._on_frame()
+            else:
+                self._session.flush()
 
-    def _on_session(self, events: int) -> None:
-        if events & (POLLIN | POLLHUP | POLLERR):
-            self._read_frames()
-        if events & POLLOUT and self._pending and self._ending is None:
-            piece, self._pending = self._pending[:_PIECE], self._pending[_PIECE:]
-            self._session.write_stdin(piece)
+    def _on_frame(self) -> None:
+        try:
+            frame = self._session.read(0)
+        except TimeoutError:
+            return
+        if frame is None or frame.kind == "error":
+            message = frame.data.decode("utf-8", "replace") if frame else "the connection to the monitor was lost"
+            raise HullError(message)
+        if frame.kind == "exit":
+            self._ending = Ending("exit", int(frame.data))
+        elif frame.kind == "detached":
+            self._ending = Ending("detached")
+        elif not self._leaving:
+            self._show(frame)
 
-    def _read_frames(self) -> None:
-        for frame in self._session.read_ready():
-            if frame.kind == "stdout":
-                if self._streams.stdout:
-                    write_all(STDOUT, frame.data)
-            elif frame.kind == "stderr":
-                if self._streams.stdout:
-                    write_all(STDERR, frame.data)
-            elif frame.kind == "exit":
-                self._ending = Ending("exit", int(frame.data))
-            elif frame.kind == "detached":
-                self._ending = Ending("detached")
-            elif frame.kind == "error":
-                raise HullError(frame.data.decode("utf-8", "replace"))
-        if self._ending is None and self._session.is_closed:
-            self._ending = Ending("lost")
+    def _show(self, frame: Frame) -> None:
+        if frame.kind == "stdout":
+            write_all(STDOUT, frame.data)
+        elif frame.kind == "stderr":
+            write_all(STDERR, frame.data)
+        elif frame.kind == "lost":
+            put_error(f"hull: {int(frame.data)} bytes of output were dropped: they were read too slowly; see hull logs")
 
     def _on_stdin(self) -> None:
         try:
@@ -119,16 +123,12 @@ class Relay:
             self._reading = False
             self._session.close_stdin()
             return
-        self._pending, detached = self._keys.feed(typed)
+        data, detached = self._keys.feed(typed)
+        if data:
+            self._session.write_stdin(data)
         if detached:
-            self._detach()
-
-    def _detach(self) -> None:
-        """What was typed before the keys goes out; then the container is left alone."""
-        if self._pending:
-            self._session.write_stdin(self._pending)
-            self._pending = b""
-        self._ending = Ending("detached")
+            self._reading, self._leaving = False, True
+            self._session.detach()
 
     def _on_signals(self) -> None:
         for number in self._signals.read():

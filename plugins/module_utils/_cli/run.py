@@ -16,7 +16,7 @@ from .attachment import (
     proxy_to,
     relay,
     require_terminal,
-    signals_for,
+    taken_signals,
     terminal_size,
     with_proxy,
 )
@@ -130,13 +130,13 @@ def _remove_if_asked(engine: Engine, record: ContainerRecord, asked: bool) -> No
 def _start_attached(invocation: Invocation, engine: Engine, record: ContainerRecord, streams: Streams) -> int:
     """Start a container and stay connected. The exit code of its process."""
     size = terminal_size(streams.stdin, streams.tty)
-    with signals_for() as signals:
+    with taken_signals() as signals:
         started = containers.start(engine, record, attach=True, rows=size.rows, columns=size.columns)
         session = started.session if started else containers.attach(engine, record)
         assert session is not None
         with session:
             streams = with_proxy(streams, invocation, proxy_to(engine, record))
-            code = relay(session, signals, streams, subject=f"container {record.name}")
+            code = relay(session, signals, streams)
     _remove_if_asked(engine, record, _auto_remove(record))
     return code
 
@@ -181,9 +181,9 @@ def _attach(invocation: Invocation) -> int:
     with invocation.engine() as engine:
         record = containers.find(engine, invocation.arguments[0])
         streams = _streams_of(invocation, record, stdin=not invocation.is_on("no-stdin"))
-        with signals_for() as signals, containers.attach(engine, record) as session:
+        with taken_signals() as signals, containers.attach(engine, record) as session:
             streams = with_proxy(streams, invocation, proxy_to(engine, record))
-            return relay(session, signals, streams, subject=f"container {record.name}")
+            return relay(session, signals, streams)
 
 
 COMMANDS = (
