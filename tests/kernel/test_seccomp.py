@@ -24,6 +24,7 @@ from tests.support.isolated import run_isolated
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
+PODMAN_PROFILE = "/usr/share/containers/seccomp.json"
 MACHINE = os.uname().machine
 NUMBERS = syscall_numbers(MACHINE)
 # Called with arguments that can do no harm even if the filter let them through.
@@ -156,6 +157,22 @@ def test_everyday_programs_run_under_the_filter() -> None:
         return [subprocess.run(command, capture_output=True).returncode for command in commands]
 
     assert under_filter(act) == [0, 0, 0]
+
+
+@pytest.mark.skipif(not os.path.exists(PODMAN_PROFILE), reason="needs the profile of containers-common")
+def test_a_real_profile_confines(tmp_path: Path) -> None:
+    path = seccomp.profile_path(str(tmp_path), PODMAN_PROFILE, DEFAULT_CAPABILITIES)
+
+    def act() -> Any:
+        become(0, 0, (), DEFAULT_CAPABILITIES)
+        calls.set_no_new_privs()
+        load(Path(path).read_bytes())
+        sockets = [raw(NUMBERS["socket"], 16, 3, protocol) for protocol in (0, 9)]
+        others = [raw(NUMBERS[name], 2**64 - 1, 0, 0) for name in ("kexec_load", "move_pages", "userfaultfd")]
+        command = subprocess.run(["sh", "-c", "ls / | sort"], capture_output=True).returncode
+        return sockets, others, raw(2000), command
+
+    assert run_isolated(act, namespaces=()) == ([0, errno.EINVAL], [errno.EPERM] * 3, errno.ENOSYS, 0)
 
 
 def test_a_filter_without_no_new_privs_needs_sys_admin() -> None:

@@ -14,7 +14,7 @@ kernel's defaults are: an upper directory must stay a layer. Source: Documentati
 from __future__ import annotations
 
 import os
-from errno import EINVAL, ENODEV, ENOENT, ENOSYS, EPERM, ESTALE
+from errno import EINTR, EINVAL, ENODEV, ENOENT, ENOSYS, EPERM, ESTALE
 
 from .._base.errors import HullError, Invalid, NotFound, SyscallError, Unsupported
 from .._sys.mount_calls import (
@@ -200,6 +200,8 @@ def _in_child(namespaces: int, make: Callable[[], int]) -> int:
         os.waitpid(pid, 0)
         os.set_blocking(read_end, False)
         number, fd, text = os.read(read_end, _PAGE).decode("utf-8", "replace").split(" ", 2)
+    except BlockingIOError as error:
+        raise OSError(EINTR, "clone3: the child that mounts was killed") from error
     finally:
         os.close(read_end)
         os.close(write_end)
