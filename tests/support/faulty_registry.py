@@ -42,6 +42,7 @@ class Answer:
     cut_after: int = -1
     chunked: bool = False
     reset: bool = False
+    stall: bool = False
 
 
 Fault = Callable[[Answer], None]
@@ -70,6 +71,16 @@ def redirect_allowed(location: str) -> Fault:
 def cut(after: int) -> Fault:
     """Close the connection after so many bytes of the body."""
     return lambda answer: setattr(answer, "cut_after", after)
+
+
+def stall(after: int) -> Fault:
+    """Send so many bytes of the body and then nothing any more, the connection open."""
+
+    def apply(answer: Answer) -> None:
+        answer.headers["Content-Length"] = str(len(answer.body))
+        answer.body, answer.stall = answer.body[:after], True
+
+    return apply
 
 
 def reset() -> Fault:
@@ -334,6 +345,9 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(body), 10_000):
             piece = body[start : start + 10_000]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece)
+        if answer.stall:
+            self.wfile.flush()
+            threading.Event().wait()
         if answer.cut_after >= 0:
             self.close_connection = True
         elif answer.chunked:

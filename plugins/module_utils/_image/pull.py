@@ -180,9 +180,11 @@ def _fetch_layers(paths: Paths, registry: Registry, repository: str, resolved: R
             missing.setdefault(diff_id, layer)
     if not missing:
         return
+    from .._store.garbage import sweep_temporary
     from .unpack import unpack  # noqa: F401  (loaded before the fork: every worker needs it)
     from .workers import Job, run_jobs
 
+    sweep_temporary(paths)  # what a killed pull left takes space that this one may need
     registry.forget_connections()
     jobs = [
         Job(diff_id, layer.size, _LayerJob(paths, registry, repository, diff_id, layer).run)
