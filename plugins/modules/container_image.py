@@ -30,8 +30,8 @@ options:
   state:
     description:
       - V(present) has the image on the host, from O(source) where it is not there.
-      - V(absent) removes the name, and the image with its layers where that was its last name and no container
-        was made from it.
+      - V(absent) removes the name and, where that was its last, the image with its layers. The last name of an image
+        that a container was made from is refused.
     type: str
     choices: [present, absent]
     default: present
@@ -51,7 +51,8 @@ options:
     default: false
   force_absent:
     description:
-      - Remove the image with all its names, even if it was given by its id and has more than one.
+      - Remove all names of an image that is given by its id and has more than one.
+      - Remove the name of an image that a container was made from, and keep the image for that container.
     type: bool
     default: false
   pull:
