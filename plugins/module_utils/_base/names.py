@@ -11,7 +11,7 @@ from .errors import Invalid
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _REST = _FIRST | frozenset("_.-")
 _HEX = frozenset("0123456789abcdef")
-_MAX_NAME = 63
+_MAX_NAME = 64  # an id, which anonymous volumes have as their name, is one too
 
 _LEFT = (
     "amber ample bold brave brisk calm candid clear clever cosy deft eager early fair fleet fond gentle glad golden "
@@ -29,12 +29,12 @@ _RIGHT = (
 
 
 def check_name(name: str, *, option: str = "name") -> str:
-    """The name itself: a letter or digit, then letters, digits, `_`, `.` and `-`, at most 63. Raises Invalid."""
+    """The name itself: a letter or digit, then letters, digits, `_`, `.` and `-`, at most 64. Raises Invalid."""
     if not (0 < len(name) <= _MAX_NAME and name[0] in _FIRST and _REST.issuperset(name)):
         raise Invalid(
             f"{name[:80]!r} is not a valid name",
             option=option,
-            hint="use a letter or digit, then letters, digits, '_', '.' or '-', at most 63 in all",
+            hint="use a letter or digit, then letters, digits, '_', '.' or '-', at most 64 in all",
         )
     return name
 

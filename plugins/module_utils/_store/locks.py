@@ -26,7 +26,11 @@ _LONGEST_PAUSE_S = 0.1
 
 
 class Lock:
-    """An exclusive lock as a context manager. Not reentrant; the file stays, since removing it would race."""
+    """An exclusive lock as a context manager. Not reentrant.
+
+    The holder removes the file before it lets go. Whoever then gets the lock of a file that has no name any more, or
+    another file's name, opens anew.
+    """
 
     def __init__(self, path: str, what: str, timeout_s: float) -> None:
         self._path = path
@@ -35,36 +39,45 @@ class Lock:
         self._fd = -1
 
     def __enter__(self) -> Lock:
-        self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            self._acquire()
-        except BaseException:
-            os.close(self._fd)
-            raise
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
-        return self
-
-    def _acquire(self) -> None:
         deadline = time.monotonic() + self._timeout_s
         pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    holder = os.pread(self._fd, 20, 0).decode("ascii", "replace") or "unknown"
-                    raise Timeout(
-                        f"lock {self._what}: process {holder} has held it for over {self._timeout_s:g} s",
-                        hint="wait for that process, or end it if it hangs",
-                    ) from error
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise Timeout(
+                    f"lock {self._what}: process {self._holder()} has held it for over {self._timeout_s:g} s",
+                    hint="wait for that process, or end it if it hangs",
+                )
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        return self
+
+    def _try(self) -> bool:
+        """Take the lock if it is free now."""
+        fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_ino == os.stat(self._path).st_ino:
+                self._fd, fd = fd, -1
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return False
+
+    def _holder(self) -> str:
+        try:
+            with open(self._path, encoding="ascii", errors="replace") as file:
+                return file.read(20).strip() or "unknown"
+        except FileNotFoundError:
+            return "unknown"
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        os.unlink(self._path)
         os.close(self._fd)
 
 

@@ -41,3 +41,21 @@ def test_a_killed_holder_frees_it(tmp_path):
     os.close(tell)
     with lock(paths, "volume", "data", timeout_s=1):
         pass
+
+
+def test_only_one_of_many_is_in_at_a_time_and_no_file_stays(tmp_path):
+    paths = Paths(root=str(tmp_path))
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    children = []
+    for _ in range(6):
+        child = os.fork()
+        if child == 0:
+            for _ in range(30):
+                with lock(paths, "container", "web"):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+            os._exit(0)
+        children.append(child)
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert counter.read_text() == "180"
+    assert os.listdir(paths.locks) == []
