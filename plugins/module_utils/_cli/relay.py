@@ -16,7 +16,7 @@ from .._base.errors import HullError
 from .._base.values import Value
 from .detach_keys import DetachKeys
 from .printing import STDERR, STDIN, STDOUT, put_error, write_all
-from .terminal import ENDING, SIGINT, SIGTERM, SIGWINCH, window_size
+from .terminal import ENDING, SIGHUP, SIGINT, SIGTERM, SIGWINCH, window_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ class Relay:
         except OSError:  # the terminal is gone
             typed = b""
         if not typed:
-            self._reading = False
-            self._session.close_stdin()
+            self._on_end_of_input()
             return
         data, detached = self._keys.feed(typed)
         if data:
@@ -129,6 +128,14 @@ class Relay:
         if detached:
             self._reading, self._leaving = False, True
             self._session.detach()
+
+    def _on_end_of_input(self) -> None:
+        """The end of a pipe is the end of the input; a terminal that has gone leaves the container as a hang-up does."""
+        self._reading = False
+        if self._streams.tty:
+            self._ending = Ending("signal", SIGHUP)
+        else:
+            self._session.close_stdin()
 
     def _on_signals(self) -> None:
         for number in self._signals.read():
