@@ -114,17 +114,17 @@ def _run(invocation: Invocation) -> int:
             streams = Streams(stdin=stdin, tty=tty, keys=keys)
             return _start_attached(invocation, engine, record, streams)
         except HullError:
-            _remove_if_asked(engine, record, invocation.is_on("rm"))
+            if containers.state(engine, record).status == "created":  # it never began: nothing half-made remains
+                containers.remove(engine, record, volumes=True)
             raise
 
 
-def _remove_if_asked(engine: Engine, record: ContainerRecord, asked: bool) -> None:
-    """A container of `--rm` that has ended or never began goes away before the command returns."""
-    if not asked:
-        return
-    from .._runtime.finisher import finish
+def _remove_if_asked(engine: Engine, record: ContainerRecord) -> None:
+    """A container of `--rm` that has ended goes away before the command returns."""
+    if _auto_remove(record):
+        from .._runtime.finisher import finish
 
-    finish(engine.paths, record.id)
+        finish(engine.paths, engine.records, record.id)
 
 
 def _start_attached(invocation: Invocation, engine: Engine, record: ContainerRecord, streams: Streams) -> int:
@@ -137,7 +137,7 @@ def _start_attached(invocation: Invocation, engine: Engine, record: ContainerRec
         with session:
             streams = with_proxy(streams, invocation, proxy_to(engine, record))
             code = relay(session, signals, streams)
-    _remove_if_asked(engine, record, _auto_remove(record))
+    _remove_if_asked(engine, record)
     return code
 
 

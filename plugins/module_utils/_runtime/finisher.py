@@ -17,28 +17,30 @@ from .launch_plan import plan_from_record
 from .reconcile import reconcile
 from .state import observe
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._store.database import Database
 
-def finish(paths: Paths, container_id: str) -> bool:
+
+def finish(paths: Paths, database: Database, container_id: str) -> bool:
     """Remove the container if it is there and stopped, with its anonymous volumes. Whether it was removed."""
-    database = open_database(paths, create=False)
-    if database is None:
+    record = database.container(container_id)
+    if record is None:
         return False
-    try:
-        record = database.container(container_id)
-        if record is None:
+    with lock(paths, "container", record.name):
+        if observe(paths, container_id).status in ("running", "paused", "restarting"):
             return False
-        with lock(paths, "container", record.name):
-            if observe(paths, container_id).status in ("running", "paused", "restarting"):
-                return False
-            document = parse(record.launch, source=f"the record of container {record.name}")
-            reconcile(paths, plan_from_record(document["plan"]))
-            remove_container(paths, database, record, volumes=True)
-        return True
-    finally:
-        database.close()
+        document = parse(record.launch, source=f"the record of container {record.name}")
+        reconcile(paths, plan_from_record(document["plan"]))
+        remove_container(paths, database, record, volumes=True)
+    return True
 
 
 def main(argv: list[str]) -> None:
     """Entry point: root, run and configuration directory, and the container's id."""
     root, run, config, container_id = argv
-    finish(Paths(root, run, config), container_id)
+    paths = Paths(root, run, config)
+    database = open_database(paths, create=False)
+    if database is not None:
+        finish(paths, database, container_id)
+        database.close()
