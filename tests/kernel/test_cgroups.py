@@ -317,6 +317,17 @@ def test_a_process_stays_on_its_cpus(cgroup: Cgroup, host: CgroupHost) -> None:
     assert os.sched_getaffinity(pid) >= every
 
 
+def test_an_error_gives_back_all_cpus_to_a_cgroup_that_had_no_list(cgroup: Cgroup, host: CgroupHost) -> None:
+    needs(host, "cpuset", "pids")
+    every = os.sched_getaffinity(0)
+    cgroup.create({"pids": 50})
+    pid = started(cgroup, lambda: None)
+    with pytest.raises(errors.Invalid, match="pids"):
+        cgroup.set({"cpuset_cpus": str(min(every)), "pids": 99_999_999})
+    assert os.sched_getaffinity(pid) >= every
+    assert cgroup.usage().pids_limit == 50
+
+
 # Freezing, killing, removing
 
 

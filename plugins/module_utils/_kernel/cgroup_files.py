@@ -34,13 +34,23 @@ class Setting(Value):
     """One value for one file. `option` is the module's name of it, for messages.
 
     `without` says what is done where this kernel does not have the file: None is an error, a text a warning, an empty
-    text nothing at all.
+    text nothing at all. `instead_of_empty` is what means the same as an empty value to a kernel that refuses that.
     """
 
     option: str
     path: str
     value: str
     without: str | None = None
+    instead_of_empty: str = ""
+
+    def write(self, value: str) -> None:
+        """Write the value, this setting's own or an earlier one, in the way that the kernel takes it. OSError out."""
+        try:
+            write_text(self.path, value)
+        except OSError as error:
+            if value or not self.instead_of_empty or error.errno != errno.ENOSPC:
+                raise
+            write_text(self.path, self.instead_of_empty)
 
 
 def read_text(path: str) -> str:
@@ -113,11 +123,11 @@ def setting_error(setting: Setting, error: OSError) -> HullError:
 def apply(settings: list[Setting], *, undo: bool) -> tuple[str, ...]:
     """Write the settings in order and return the warnings. With `undo` an error first restores what was changed."""
     warnings: list[str] = []
-    done: list[tuple[str, str]] = []
+    done: list[tuple[Setting, str]] = []
     for setting in settings:
         try:
             before = read_or_none(setting.path) if undo else None
-            write_text(setting.path, setting.value)
+            setting.write(setting.value)
         except OSError as error:
             if error.errno == errno.ENOENT and setting.without is not None:
                 if setting.without and setting.without not in warnings:
@@ -126,14 +136,14 @@ def apply(settings: list[Setting], *, undo: bool) -> tuple[str, ...]:
             _restore(done)
             raise setting_error(setting, error) from error
         if before is not None:
-            done.append((setting.path, before))
+            done.append((setting, before))
     return tuple(warnings)
 
 
-def _restore(done: list[tuple[str, str]]) -> None:
-    for path, before in reversed(done):
+def _restore(done: list[tuple[Setting, str]]) -> None:
+    for setting, before in reversed(done):
         try:
-            write_text(path, before)
+            setting.write(before)
         except OSError:  # the first error is the one to report
             pass
 

@@ -83,16 +83,21 @@ def cpu(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]
 
 
 def cpuset(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """cpuset.cpus and cpuset.mems; empty means the parent's. Raises Invalid for those that are not there."""
+    """cpuset.cpus and cpuset.mems; empty means the parent's. Raises Invalid for those that are not there.
+
+    Some kernels (6.1) refuse to empty them while there are processes (ENOSPC): there the parent's are written out.
+    Source: kernel/cgroup/cpuset.c, validate_change.
+    """
     settings = []
     for option in ("cpuset_cpus", "cpuset_mems"):
         name = option.replace("_", ".")
         wanted = limits.get(option)
+        if wanted is None or (wanted == "" and fresh):
+            continue
+        available = read_or_none(f"{os.path.dirname(directory)}/{name}.effective") or ""
         if wanted:
-            available = read_or_none(f"{os.path.dirname(directory)}/{name}.effective") or ""
             check_set(wanted, available, option=option)
-        if wanted or (wanted == "" and not fresh):
-            settings.append(Setting(option, f"{directory}/{name}", wanted))
+        settings.append(Setting(option, f"{directory}/{name}", wanted, instead_of_empty=available))
     return settings
 
 
