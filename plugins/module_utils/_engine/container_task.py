@@ -271,7 +271,8 @@ def _outcome(
     warnings: tuple[str, ...],
 ) -> Outcome:
     facts = None
-    if record is not None and containers.lookup(engine, record.id) is not None:
+    record = containers.lookup(engine, record.id) if record is not None else None  # the start has chosen host ports
+    if record is not None:
         facts = containers.inspect(engine, record)
         if result.output is not None:
             facts["Output"] = result.output
