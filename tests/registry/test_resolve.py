@@ -22,7 +22,7 @@ from ansible_collections.hull.engine.plugins.module_utils._image.pull import Res
 from ansible_collections.hull.engine.plugins.module_utils._image.reference import parse_reference
 from ansible_collections.hull.engine.plugins.module_utils._image.settings import RegistryConfig, RegistrySettings
 
-from tests.support.faulty_registry import FaultyRegistry, cut, header, replace_body, reset, status
+from tests.support.faulty_registry import FaultyRegistry, cut, header, identity_for, replace_body, reset, status
 from tests.support.images import DOCKER, OCI, Image, make_image, make_index, platform_of
 from tests.support.registry import RunningRegistry, free_port
 
@@ -264,6 +264,17 @@ def test_credentials_buy_a_token_and_are_sent_nowhere_else() -> None:
         assert not any(value.startswith("Basic") for value in others)
 
 
+def test_an_identity_token_buys_tokens() -> None:
+    server = FaultyRegistry(need_token=True, users={"ci": "pw"})
+    reference = server.add("team/app", "1", IMAGE)
+    with server:
+        settings = SETTINGS.with_credentials("", "", identity_token=identity_for("ci"))
+        assert _resolve(reference, settings=settings).digest == IMAGE.digest
+        assert [request.method for request in server.requests("/token")] == ["POST"]
+        with pytest.raises(Denied, match="401 incorrect username or password; check user name"):
+            _resolve(reference, settings=SETTINGS.with_credentials("", "", identity_token="other"))
+
+
 def test_a_token_that_has_expired_on_the_way_is_fetched_again() -> None:
     server = FaultyRegistry(need_token=True)
     reference = server.add("a", "1", IMAGE)
@@ -332,7 +343,7 @@ def test_http_and_tls_are_told_apart(tmp_path: Path) -> None:
     with plain, secure:
         with pytest.raises(RegistryError, match="no TLS: .*set plain_http for it"):
             _resolve(f"{plain.host}/a", settings=RegistrySettings(registries=(plain_config,)))
-        with pytest.raises(RegistryError, match="GET http://"):
+        with pytest.raises(RegistryError, match="if this registry speaks TLS, set plain_http to false"):
             _resolve(f"{secure.host}/a")
 
 
@@ -348,14 +359,57 @@ def test_nothing_goes_from_https_to_http(tmp_path: Path) -> None:
         assert plain.requests() == []
 
 
+def test_a_proxy_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = FaultyRegistry()
+    proxy.add("a", "1", IMAGE)
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:secret@{proxy.host}")
+    config = RegistryConfig(prefix="registry.test", plain_http=True)
+    with proxy:
+        settings = RegistrySettings(registries=(config,))
+        assert _resolve("registry.test/a:1", settings=settings).digest == IMAGE.digest
+        first = proxy.requests()[0]
+        assert first.path == "http://registry.test/v2/a/manifests/1"
+        assert first.headers["host"] == "registry.test"
+        assert first.headers["proxy-authorization"] == "Basic bWU6c2VjcmV0"
+
+
+def test_tls_goes_through_a_proxy_unseen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    certificate = _make_certificate(tmp_path)
+    server = FaultyRegistry(certificate=certificate)
+    server.add("a", "1", IMAGE)
+    proxy = FaultyRegistry(tunnel_to=server.host)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    config = RegistryConfig(prefix="registry.test", ca_file=certificate)
+    with server, proxy:
+        settings = RegistrySettings(registries=(config,))
+        assert _resolve("registry.test/a:1", settings=settings).digest == IMAGE.digest
+        assert {(request.method, request.path) for request in proxy.requests()} == {("CONNECT", "registry.test:443")}
+
+
+def test_a_proxy_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = FaultyRegistry()
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    with proxy, pytest.raises(RegistryError, match=f"through proxy {proxy.host}: the proxy answers 403 .*NO_PROXY"):
+        _resolve("registry.test/a:1")
+
+
 def _make_certificate(directory: Path) -> str:
-    """A self-signed certificate for 127.0.0.1 with its key in one file."""
+    """A self-signed certificate for 127.0.0.1 and registry.test with its key in one file."""
     import subprocess
 
     path = f"{directory}/server.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", path + ".crt"],
+        + [
+            "-subj",
+            "/CN=test",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1,DNS:registry.test",
+            "-keyout",
+            path,
+            "-out",
+            path + ".crt",
+        ],
         check=True,
         capture_output=True,
     )

@@ -9,7 +9,8 @@
         ...
         server.requests()              # what arrived, in order
 
-Faults are set before it starts. It is also a token server: `/token`, with `users` by name.
+Faults are set before it starts. It is also a token server (`/token`, with `users` by name) and a proxy: requests for
+another host's http URLs are answered by itself, CONNECT leads to `tunnel_to`.
 """
 
 from __future__ import annotations
@@ -151,10 +152,12 @@ class FaultyRegistry:
         ranges: bool = True,
         certificate: str = "",
         token_lifetime_s: int = 300,
+        tunnel_to: str = "",
     ) -> None:
         self.users = users or {}
         self.need_token, self.need_basic, self.ranges = need_token, need_basic, ranges
         self.token_lifetime_s = token_lifetime_s
+        self.tunnel_to = tunnel_to
         self._certificate = certificate
         self._manifests: dict[str, tuple[bytes, str]] = {}
         self._blobs: dict[str, bytes] = {}
@@ -225,10 +228,10 @@ class FaultyRegistry:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
         server.serve_forever()
 
-    def answer(self, method: str, target: str, headers: dict[str, str]) -> Answer:
+    def answer(self, method: str, target: str, headers: dict[str, str], form: str = "") -> Answer:
         """The answer to a request, faults applied; in the server's process."""
-        self._remember(method, target, headers)
-        answer = self._right_answer(target, headers)
+        self.remember(method, target, headers)
+        answer = self._right_answer(target, headers, form)
         with self._lock:
             for rule in self._rules:
                 if rule.left and rule.method == method and rule.part in target:
@@ -237,16 +240,17 @@ class FaultyRegistry:
                     break
         return answer
 
-    def _remember(self, method: str, target: str, headers: dict[str, str]) -> None:
+    def remember(self, method: str, target: str, headers: dict[str, str]) -> None:
+        """Write a request to the log."""
         line = json.dumps({"method": method, "path": target, "headers": headers}) + "\n"
         fd = os.open(self._log, os.O_WRONLY | os.O_APPEND)
         os.write(fd, line.encode())
         os.close(fd)
 
-    def _right_answer(self, target: str, headers: dict[str, str]) -> Answer:
+    def _right_answer(self, target: str, headers: dict[str, str], form: str) -> Answer:
         path = urlsplit(target).path
         if path == "/token":
-            return self._token(target, headers)
+            return self._token(form or urlsplit(target).query, headers)
         denied = self._check(target, headers)
         if denied is not None:
             return denied
@@ -290,19 +294,36 @@ class FaultyRegistry:
             return given.startswith("Basic ") and self.users.get(name) == password
         return False
 
-    def _token(self, target: str, headers: dict[str, str]) -> Answer:
-        query: dict[str, list[str]] = parse_qs(urlsplit(target).query)
+    def _token(self, form: str, headers: dict[str, str]) -> Answer:
+        """A token for the scope of a query or form, where the password or identity token in it is right."""
+        query: dict[str, list[str]] = parse_qs(form)
+        given = headers.get("authorization", "")
+        identity = query.get("refresh_token", [""])[0]
         if query.get("service") != ['faulty, "test"']:
             return Answer(400, {}, b'{"details":"wrong service"}')
-        if (self.users or headers.get("authorization")) and not self._is_user(headers.get("authorization", "")):
+        is_known = identity in map(identity_for, self.users) if identity else self._is_user(given)
+        if (self.users or given) and not is_known:
             return Answer(401, {}, b'{"details":"incorrect username or password"}')
         document: dict[str, Any] = {"token": token_for(query["scope"][0]), "expires_in": self.token_lifetime_s}
         return Answer(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
 
 
+def identity_for(user: str) -> str:
+    """The identity token that stands for a user."""
+    return f"identity-{user}"
+
+
 def token_for(scope: str) -> str:
     """The token that opens a scope."""
     return "token-" + base64.urlsafe_b64encode(scope.encode()).decode().rstrip("=")
+
+
+def _splice(source: socket.socket, target: socket.socket) -> None:
+    """Copy what one socket sends to the other, up to its end."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -316,15 +337,31 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(send_body=False)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        self._answer(send_body=True)
+        form = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self._answer(send_body=True, form=form.decode())
+
+    def do_CONNECT(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.owner.remember("CONNECT", self.path, headers)
+        host, _, port = self.owner.tunnel_to.rpartition(":")
+        self.close_connection = True
+        if not host:
+            self.send_error(403)
+            return
+        with socket.create_connection((host, int(port))) as there:
+            self.send_response(200)
+            self.end_headers()
+            back = threading.Thread(target=_splice, args=(there, self.connection), daemon=True)
+            back.start()
+            _splice(self.connection, there)
+            back.join()
 
     def log_message(self, *_: object) -> None:
         """Nothing on the terminal; the log file has it."""
 
-    def _answer(self, *, send_body: bool) -> None:
+    def _answer(self, *, send_body: bool, form: str = "") -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.owner.answer(self.command, self.path, headers)
+        answer = self.owner.answer(self.command, self.path, headers, form)
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.close_connection = True

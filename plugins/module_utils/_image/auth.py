@@ -134,10 +134,6 @@ class Authenticator:
         self._tokens.pop(scope, None)
         return chosen.scheme == "bearer" or self._credentials is not None
 
-    @property
-    def has_credentials(self) -> bool:
-        return self._credentials is not None
-
     def _basic(self) -> str:
         assert self._credentials is not None
         if self._home.scheme != "https" and not is_loopback(self._home.host):

@@ -29,11 +29,16 @@ _MAX_HEAD = 128 * 1024
 _MAX_LINE = 8192
 _CHUNK = 65536
 _HEX = frozenset(b"0123456789abcdefABCDEF")
+_HTTP = b"HTTP/1."
 _NO_BODY = frozenset((204, 304))
 
 
 class Broken(OSError):
     """The other side ended, cut or garbled an answer."""
+
+
+class NotHttp(Broken):
+    """The other side speaks something else, such as TLS; trying again does not help."""
 
 
 class Head(Value):
@@ -100,6 +105,8 @@ class Connection:
                 if len(self._buffer) > _MAX_HEAD:
                     raise Broken("the answer's headers are too long")
                 self._fill()
+                if not self._buffer.startswith(_HTTP[: len(self._buffer)]):
+                    raise NotHttp("the answer is not HTTP")
                 end = self._buffer.find(b"\r\n\r\n")
             text, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
             head = parse_head(text)
@@ -133,8 +140,8 @@ class Connection:
 
 def parse_head(text: bytes) -> Head:
     """The head of an answer from its bytes up to the empty line. Raises Broken."""
-    if not text.startswith(b"HTTP/1."):
-        raise Broken("the answer is not HTTP")
+    if not text.startswith(_HTTP):
+        raise NotHttp("the answer is not HTTP")
     first, *rest = text.decode("latin-1").split("\r\n")
     version, _, status_and_reason = first.partition(" ")
     status, _, reason = status_and_reason.partition(" ")

@@ -16,7 +16,7 @@ import time
 
 from .._base.errors import Damaged, RegistryError
 from .._base.values import Value
-from .connections import Body, Broken, Connection, open_connection
+from .connections import Body, Connection, NotHttp, open_connection
 from .proxies import find_proxy
 from .urls import Url, join_url
 
@@ -110,7 +110,7 @@ class Client:
             try:
                 response = self._follow(method, url, headers, body)
             except OSError as error:
-                if attempt == ATTEMPTS - 1:
+                if attempt == ATTEMPTS - 1 or isinstance(error, NotHttp):
                     raise broken(method, url, error, attempt + 1) from error
                 time.sleep(pause_s(attempt))
                 continue
@@ -235,9 +235,10 @@ def _wait_s(response: Response, attempt: int) -> float:
 def broken(method: str, url: Url, error: OSError, attempts: int) -> RegistryError:
     """The error for a connection that did not hold, with what may cure it."""
     reason = error.strerror or str(error) or type(error).__name__
+    tls = "if this registry speaks TLS, set plain_http to false for it in registries.json"
     hint = "try again later; check the network between this host and the registry"
-    if isinstance(error, Broken) and "not HTTP" in str(error) and url.scheme == "http":
-        hint = "if this registry speaks TLS, set plain_http to false for it in registries.json"
+    if url.scheme == "http":
+        hint = tls if isinstance(error, NotHttp) else f"{hint}; {tls}"
     times = f" ({attempts} attempts)" if attempts > 1 else ""
     return RegistryError(f"{method} {url.shown}: {reason}{times}", hint=hint)
 

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from .._base.paths import Paths
     from .._store.database import Database
     from .._store.records import ImageRecord
+    from .blobs import Blob
     from .manifest import Descriptor, ImageConfig
     from .reference import Reference
-    from .registry import Blob, Document, Registry
+    from .registry import Document, Registry
     from .settings import RegistrySettings
     from .workers import Report
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._image.auth import Challenge, parse_challenges
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Denied
+from ansible_collections.hull.engine.plugins.module_utils._image.auth import Authenticator, Challenge, parse_challenges
+from ansible_collections.hull.engine.plugins.module_utils._image.http import Client
+from ansible_collections.hull.engine.plugins.module_utils._image.settings import Credentials, RegistryConfig
+from ansible_collections.hull.engine.plugins.module_utils._image.urls import parse_url
 
 
 @pytest.mark.parametrize(
@@ -32,3 +36,37 @@ from ansible_collections.hull.engine.plugins.module_utils._image.auth import Cha
 )
 def test_all_challenges_are_read(headers: list[str], expected: list[Challenge]) -> None:
     assert parse_challenges(headers) == expected
+
+
+def _authenticator(home: str, credentials: Credentials | None = None) -> Authenticator:
+    url = parse_url(home)
+    return Authenticator(Client(RegistryConfig(), url, {}), url.authority, url, credentials, ())
+
+
+def test_nothing_is_sent_before_the_registry_asks() -> None:
+    assert _authenticator("https://r.example", Credentials("u", "hunter2")).header("scope") == {}
+
+
+def test_bearer_is_preferred_and_unknown_schemes_are_no_answer() -> None:
+    authenticator = _authenticator("https://r.example")
+    assert not authenticator.answer([Challenge("negotiate", {})], "scope")
+    assert not authenticator.answer([Challenge("basic", {})], "scope")
+    assert authenticator.answer([Challenge("basic", {}), Challenge("bearer", {"realm": "https://x"})], "scope")
+
+
+@pytest.mark.parametrize(
+    ("home", "challenge"),
+    [
+        ("http://r.example", Challenge("basic", {})),
+        ("https://r.example", Challenge("bearer", {"realm": "http://r.example/token"})),
+        ("http://r.example", Challenge("bearer", {"realm": "http://r.example/token"})),
+        ("https://r.example", Challenge("bearer", {"realm": "https://thief.example/token"})),
+        ("https://r.example", Challenge("bearer", {"realm": "https://r.example.thief.example/token"})),
+    ],
+)
+def test_a_password_goes_nowhere_without_tls_or_to_strangers(home: str, challenge: Challenge) -> None:
+    authenticator = _authenticator(home, Credentials("u", "hunter2"))
+    assert authenticator.answer([challenge], "scope")
+    with pytest.raises(Denied) as caught:
+        authenticator.header("scope")
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import (
+    Damaged,
+    HullError,
+    Invalid,
+    RegistryError,
+    SyscallError,
+)
+from ansible_collections.hull.engine.plugins.module_utils._image.workers import Job, run_jobs
+
+
+def _run(*jobs: Job, limit: int = 2) -> dict[str, Any]:
+    return run_jobs(list(jobs), limit=limit, relay=lambda _values: None)
+
+
+def _failing(error: BaseException) -> Job:
+    def run(_report: object) -> None:
+        raise error
+
+    return Job("failing", 1, run)
+
+
+def test_results_come_back_by_name() -> None:
+    assert _run(*(Job(str(number), number, lambda _report, n=number: n * n) for number in range(7))) == {
+        str(number): number * number for number in range(7)
+    }
+
+
+def test_jobs_run_in_processes_of_their_own_the_largest_first() -> None:
+    order: list[Any] = []
+    jobs = [Job(str(size), size, lambda report, n=size: report(n, os.getpid())) for size in (1, 3, 2)]
+    run_jobs(jobs, limit=1, relay=order.append)
+    assert [size for size, _ in order] == [3, 2, 1]
+    assert os.getpid() not in {pid for _, pid in order}
+
+
+def test_reports_larger_than_a_pipe_arrive() -> None:
+    seen: list[Any] = []
+    run_jobs([Job("a", 1, lambda report: report("x" * 300_000))], limit=1, relay=seen.append)
+    assert len(seen[0][0]) == 300_000
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Damaged("a", hint="b"),
+        RegistryError("a", status=503, hint="b"),
+        SyscallError("a", errno=28),
+        Invalid("a", option="name"),
+        HullError("a"),
+    ],
+)
+def test_errors_keep_their_class_and_all_that_they_say(error: HullError) -> None:
+    with pytest.raises(type(error)) as caught:
+        _run(_failing(error))
+    assert vars(caught.value) == vars(error)
+
+
+def test_other_exceptions_name_the_job() -> None:
+    with pytest.raises(SyscallError, match="failing: No space left on device: '/x'") as caught:
+        _run(_failing(OSError(28, "No space left on device", "/x")))
+    assert caught.value.errno == 28
+    with pytest.raises(HullError, match="failing: ZeroDivisionError: x"):
+        _run(_failing(ZeroDivisionError("x")))
+
+
+def test_a_worker_that_is_killed_is_an_error() -> None:
+    with pytest.raises(HullError, match="job: its process ended without a result"):
+        _run(Job("job", 1, lambda _report: os.kill(os.getpid(), signal.SIGKILL)))
+
+
+def _wait_in(directory: Path) -> Job:
+    """A job that reports, waits for ever, and leaves a mark when it is ended."""
+
+    def run(report: Any) -> None:
+        try:
+            report(os.getpid())
+            signal.pause()
+        finally:
+            (directory / "cleaned").touch()
+
+    return Job("waiting", 2, run)
+
+
+def test_the_first_error_ends_the_others_after_their_clean_up(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    def relay(values: list[Any]) -> None:
+        pids.append(values[0])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([_wait_in(tmp_path)], limit=2, relay=relay)
+    assert (tmp_path / "cleaned").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_no_descriptor_stays_open() -> None:
+    before = os.listdir("/proc/self/fd")
+    _run(*(Job(str(number), 1, lambda _report: None) for number in range(5)))
+    with pytest.raises(HullError):
+        _run(_failing(HullError("x")))
+    assert os.listdir("/proc/self/fd") == before
