@@ -9,10 +9,6 @@ from stat import S_IFBLK, S_IFCHR
 
 from .launch_plan import DevicePlan
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 DEFAULT_NODES = (
     DevicePlan("/dev/null", "c", 1, 3),
     DevicePlan("/dev/zero", "c", 1, 5),
@@ -37,24 +33,28 @@ def all_nodes(devices: tuple[DevicePlan, ...]) -> tuple[DevicePlan, ...]:
     return tuple(chosen.values())
 
 
-def fill_dev(dev_fd: int, devices: tuple[DevicePlan, ...], binds: Iterable[str]) -> None:
-    """Make nodes, links and directories. For a path (below /dev) in `binds` an empty file is made, to bind on."""
-    bound = frozenset(binds)
+def fill_dev(dev_fd: int, devices: tuple[DevicePlan, ...], owner: int, *, console: bool) -> None:
+    """Make nodes, links and directories, owned by the host's id `owner`, which is the container's root.
+
+    With `console` also an empty file /dev/console, on which init binds the terminal.
+    """
     before = os.umask(0)
     try:
         for device in all_nodes(devices):
             name = device.path[len("/dev/") :]
             if "/" in name:
                 _make_parents(dev_fd, name)
-            if name in bound:
-                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=dev_fd))
-            else:
-                kind = S_IFCHR if device.kind == "c" else S_IFBLK
-                os.mknod(name, kind | device.mode, os.makedev(device.major, device.minor), dir_fd=dev_fd)
+            kind = S_IFCHR if device.kind == "c" else S_IFBLK
+            os.mknod(name, kind | device.mode, os.makedev(device.major, device.minor), dir_fd=dev_fd)
         for name, target in _LINKS.items():
             os.symlink(target, name, dir_fd=dev_fd)
         for name in _DIRECTORIES:
             _make_directory(dev_fd, name)
+        if console:
+            os.close(os.open("console", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o620, dir_fd=dev_fd))
+        if owner:
+            for name in (".", *os.listdir(f"/proc/self/fd/{dev_fd}")):
+                os.chown(name, owner, owner, dir_fd=dev_fd, follow_symlinks=False)
     finally:
         os.umask(before)
 
@@ -71,8 +71,3 @@ def _make_directory(dev_fd: int, name: str) -> None:
         os.mkdir(name, 0o755, dir_fd=dev_fd)
     except FileExistsError:
         pass
-
-
-def make_console(dev_path: str) -> None:
-    """An empty file to bind the terminal on."""
-    os.close(os.open(dev_path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o620))

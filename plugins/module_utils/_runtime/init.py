@@ -19,7 +19,6 @@ from .._sys.process_calls import setdomainname, sethostname, setns, unshare
 from .._sys.sched_flags import CLONE_NEWCGROUP, CLONE_NEWNET
 from . import handshake, process_setup
 from .console import open_terminal, take_control
-from .device_nodes import make_console
 from .launch_plan import LaunchPlan
 from .pid_one import run_as_pid_one
 from .rootfs import Sources, build_root
@@ -124,7 +123,6 @@ def connect_terminal(channel_fd: int, uid: int, rows: int, columns: int) -> int:
 
 
 def _bind_console(slave: int) -> None:
-    make_console("/dev/console")
     mount = clone_tree("", dir_fd=slave, recursive=False)
     place = os.open("/dev/console", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     attach(mount, place, name="/dev/console")

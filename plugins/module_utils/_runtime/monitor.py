@@ -88,7 +88,6 @@ class Monitor:
         starter.send(protocol.encode_json(protocol.ANSWER, answer))
         self.clients.add(starter)
         self.clients.deliver_pending(starter)
-        self._listen()
         self.loop.run()
         self._finish()
 
@@ -100,6 +99,7 @@ class Monitor:
                 self.seccomp = file.read()
         if self.plan.log is not None and self.plan.log.path:
             self.log = LogWriter(self.plan.log)
+        self._listen()
 
     def _lock(self) -> None:
         """One monitor per container: a lock that the kernel drops with this process. A predecessor may be cleaning up."""

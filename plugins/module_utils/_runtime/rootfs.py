@@ -15,7 +15,6 @@ from stat import S_ISDIR
 
 from .._base.errors import HullError, LaunchError
 from .._kernel.mounts import (
-    attach,
     clone_tree,
     cover_root,
     new_filesystem,
@@ -23,11 +22,11 @@ from .._kernel.mounts import (
     set_attributes,
     set_propagation,
 )
-from .._kernel.targets import Masks, attach_inside, open_inside, open_target, protect
+from .._kernel.targets import Masks, attach_inside, open_target, protect
 from .._sys.file_calls import openat2
 from .._sys.open_flags import RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from .cgroup_view import attach_cgroups
-from .device_nodes import all_nodes, fill_dev
+from .device_nodes import fill_dev
 from .launch_plan import LaunchPlan, MountPlan
 from .standard_mounts import all_mounts
 
@@ -37,29 +36,35 @@ if TYPE_CHECKING:
 
 
 class Sources:
-    """Detached copies of host mounts for the plan's binds, and for device nodes where mknod is not possible."""
+    """Detached mounts that are made on the host's side: the plan's binds, and /dev."""
 
     def __init__(self) -> None:
         self.binds: dict[str, int] = {}  # by target
-        self.nodes: dict[str, int] = {}  # by name below /dev
+        self.dev = -1
 
     def close(self) -> None:
         """Close what was not attached."""
-        for fd in (*self.binds.values(), *self.nodes.values()):
-            os.close(fd)
-        self.binds, self.nodes = {}, {}
+        for fd in (*self.binds.values(), self.dev):
+            if fd >= 0:
+                os.close(fd)
+        self.binds, self.dev = {}, -1
 
 
 def open_sources(plan: LaunchPlan) -> Sources:
-    """Open every host path of the plan, in the caller's mount namespace. Raises LaunchError naming the mount."""
+    """Open every host path of the plan in the caller's mount namespace, and make its /dev, which neither the devices
+    cgroup nor a user namespace would allow later. Raises LaunchError naming the mount."""
     sources = Sources()
     try:
         for mount in all_mounts(plan):
             if mount.kind == "bind":
                 sources.binds[mount.target] = _open_bind(mount)
-        if plan.userns is not None:
-            for node in all_nodes(plan.devices):
-                sources.nodes[node.path[len("/dev/") :]] = clone_tree(node.path, recursive=False)
+            elif mount.kind == "dev":
+                sources.dev = new_filesystem("tmpfs", options=mount.data, flags=_words(mount))
+                owner = plan.userns[0] if plan.userns is not None else 0
+                fill_dev(sources.dev, plan.devices, owner, console=plan.process.tty)
+    except OSError as error:
+        sources.close()
+        raise LaunchError(f"make /dev: {errorcode.get(error.errno or 0, error)}") from error
     except BaseException:
         sources.close()
         raise
@@ -94,7 +99,7 @@ def build_root(plan: LaunchPlan, root_fd: int, sources: Sources, host: CgroupHos
             if mount.kind == "proc":
                 proc_fd = _attach_proc(mount, root_fd)
             else:
-                _attach(plan, mount, root_fd, sources, host)
+                _attach(mount, root_fd, sources, host)
         except OSError as error:
             raise LaunchError(f"mount {mount.target}: {errorcode.get(error.errno or 0, error)}") from error
     _write_sysctls(proc_fd, plan.sysctls)
@@ -124,7 +129,7 @@ def _attach_proc(mount: MountPlan, root_fd: int) -> int:
     return fd
 
 
-def _attach(plan: LaunchPlan, mount: MountPlan, root_fd: int, sources: Sources, host: CgroupHost) -> None:
+def _attach(mount: MountPlan, root_fd: int, sources: Sources, host: CgroupHost) -> None:
     if mount.kind == "cgroup":
         place = open_target(root_fd, mount.target, directory=True)
         try:
@@ -136,25 +141,14 @@ def _attach(plan: LaunchPlan, mount: MountPlan, root_fd: int, sources: Sources, 
         fd = sources.binds[mount.target]
         attach_inside(fd, root_fd, mount.target, kind="bind", directory=S_ISDIR(os.fstat(fd).st_mode))
         return
-    kind = "tmpfs" if mount.kind == "dev" else mount.kind
-    fd = new_filesystem(kind, options=mount.data, flags=_words(mount))
+    if mount.kind == "dev":
+        attach_inside(sources.dev, root_fd, mount.target, kind="tmpfs")
+        return
+    fd = new_filesystem(mount.kind, options=mount.data, flags=_words(mount))
     try:
-        if mount.kind == "dev":
-            fill_dev(fd, plan.devices, sources.nodes.keys())
-        attach_inside(fd, root_fd, mount.target, kind=kind)
-        if mount.kind == "dev":
-            _attach_nodes(fd, sources.nodes)
+        attach_inside(fd, root_fd, mount.target, kind=mount.kind)
     finally:
         os.close(fd)
-
-
-def _attach_nodes(dev_fd: int, nodes: dict[str, int]) -> None:
-    for name, fd in nodes.items():
-        place = open_inside(dev_fd, name, follow=False)
-        try:
-            attach(fd, place, name=f"/dev/{name}")
-        finally:
-            os.close(place)
 
 
 def _write_sysctls(proc_fd: int, sysctls: dict[str, str]) -> None:
