@@ -28,7 +28,7 @@ from .tar_headers import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from .compression import ByteStream
@@ -45,6 +45,7 @@ _HEADER = Struct("100s8s8s8s12s12s8sc100s8s64x8s8s155s12x")
 _ZEROS = bytes(BLOCK)
 _POSIX = b"ustar\x0000"
 _CHUNK = 256 * 1024
+_HEADERS_ONLY = 4096
 _MAX_META = 1024 * 1024
 _MAX_NUMBER_ID = 0xFFFFFFFE  # 2^32 - 1 means "do not change" to chown(2)
 _XATTR = b"SCHILY.xattr."
@@ -94,15 +95,26 @@ class TarReader:
     """The entries of one tar stream, by iteration. While an entry is current its data is read with `read_some`.
 
     `what` names the archive in messages. `max_bytes` is a limit of the stream's length, `digest` an object of hashlib
-    that gets every byte of it (call `drain` to reach the end). The stream stays the caller's to close.
+    that gets every byte of it (call `drain` to reach the end). The stream stays the caller's to close. With `skip`,
+    which moves the stream forward, data is passed over unread; it excludes a digest.
     """
 
-    def __init__(self, stream: ByteStream, *, what: str, max_bytes: int = 0, digest: Any = None) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        *,
+        what: str,
+        max_bytes: int = 0,
+        digest: Any = None,
+        skip: Callable[[int], None] | None = None,
+    ) -> None:
         self.size_bytes = 0  # of the stream, as far as it was read
         self._stream = stream
         self._what = what
         self._max_bytes = max_bytes
         self._update = digest.update if digest is not None else None
+        self._skip_stream = skip
+        self._chunk = _CHUNK if skip is None else _HEADERS_ONLY
         self._buffer = b""
         self._position = 0
         self._left = 0  # of the current entry's data
@@ -148,7 +160,7 @@ class TarReader:
         pieces = [self._buffer[self._position :]] if self._position < len(self._buffer) else []
         have = len(self._buffer) - self._position
         while have < wanted:
-            data = self._stream.read(_CHUNK)
+            data = self._stream.read(self._chunk)
             if not data:
                 break
             self._account(data)
@@ -184,6 +196,10 @@ class TarReader:
                 return
             count -= have
             self._position = len(self._buffer)
+            if self._skip_stream is not None:
+                self._skip_stream(count)
+                self.size_bytes += count
+                return
             if not self._fill(1):
                 raise self._truncated()
 
@@ -206,6 +222,11 @@ class TarReader:
         self._left = left - count
         return memoryview(self._buffer)[start : start + count]
 
+    @property
+    def position(self) -> int:
+        """How far into the stream the reader is: between `next_entry` and reading, where the entry's data begins."""
+        return self.size_bytes - (len(self._buffer) - self._position)
+
     def read_all(self, limit: int) -> bytes:
         """The whole data of the current entry. Raises Damaged where it is larger than `limit`."""
         if self._left > limit:
@@ -220,7 +241,7 @@ class TarReader:
         self._buffer, self._position = b"", 0
         self._left = self._padding = 0
         while True:
-            data = self._stream.read(_CHUNK)
+            data = self._stream.read(self._chunk)
             if not data:
                 return
             self._account(data)

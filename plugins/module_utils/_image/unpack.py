@@ -73,6 +73,7 @@ class Unpacked(Value):
     diff_id: str  # sha256 of the whole uncompressed stream
     size_bytes: int
     entries: int
+    stream_bytes: int = 0  # length of the uncompressed stream
     deferred: tuple[Deferred, ...] = ()
     skipped_devices: int = 0  # where this process may not make device nodes
     skipped_xattrs: int = 0  # where the file system has none of that kind
@@ -100,6 +101,7 @@ def unpack(
                 "sha256:" + digest.hexdigest(),
                 writer.size_bytes,
                 writer.entries,
+                reader.size_bytes,
                 writer.deferred(),
                 writer.skipped_devices,
                 writer.skipped_xattrs,

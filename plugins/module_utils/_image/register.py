@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The last step of what brings images from files: records of images, layers and names, in one transaction."""
+
+from __future__ import annotations
+
+from .._base.clock import now_ns
+from .._base.codec import render
+from .._base.values import Value
+from .._store.layers import has_layer, layer_record
+from .._store.records import ImageRecord
+from .._store.removal import bury
+from .manifest import OCI_CONFIG, OCI_MANIFEST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .._base.paths import Paths
+    from .._store.database import Database
+    from .manifest import Descriptor
+
+
+class NewImage(Value):
+    """An image whose layers are in the store. `references` are canonical."""
+
+    id: str
+    config: str
+    manifest: str
+    manifest_digest: str
+    layers: tuple[str, ...]  # diff IDs, lowest first
+    references: tuple[str, ...] = ()
+
+
+def render_manifest(config_digest: str, config_size: int, layers: list[Descriptor]) -> str:
+    """An OCI manifest for an image that came without one."""
+    return render(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, "digest": config_digest, "size": config_size},
+            "layers": [{"mediaType": item.media_type, "digest": item.digest, "size": item.size} for item in layers],
+        }
+    )
+
+
+def register(paths: Paths, database: Database, images: Sequence[NewImage]) -> list[ImageRecord] | None:
+    """Make images and their names visible, all at once; one that is here already keeps its manifest.
+
+    None, and nothing changed, where a layer was removed meanwhile: then the caller brings the layers again. Inside the
+    transaction no other process removes layers.
+    """
+    with database.transaction():
+        if not all(has_layer(paths, diff_id) for image in images for diff_id in image.layers):
+            return None
+        return [_register_one(paths, database, image) for image in images]
+
+
+def _register_one(paths: Paths, database: Database, image: NewImage) -> ImageRecord:
+    record = database.image(image.id)
+    if record is None:
+        layers = {diff_id: layer_record(paths, diff_id) for diff_id in image.layers}
+        for layer in layers.values():
+            database.put_layer(layer)
+        size_bytes = sum(layers[diff_id].size_bytes for diff_id in image.layers)
+        record = ImageRecord(
+            image.id, image.config, image.manifest, image.manifest_digest, image.layers, size_bytes, now_ns()
+        )
+        database.put_image(record)
+    for reference in image.references:
+        database.put_tag(reference, image.id)
+    return record
+
+
+def discard_layers(paths: Paths, database: Database, diff_ids: Iterable[str]) -> None:
+    """Remove those of the layers that no record knows: what an operation brought that then failed.
+
+    A pull that counted on one of them finds it missing when it registers its image, and fetches it again.
+    """
+    from .._store.files import remove_tree
+
+    with database.transaction():
+        unknown = [diff_id for diff_id in diff_ids if database.layer(diff_id) is None]
+        graves = [bury(paths, paths.layer(diff_id)) for diff_id in unknown]
+    for grave in filter(None, graves):
+        remove_tree(grave)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""An image of one layer from a root file system's tarball: `docker export`, debootstrap, OpenVZ and LXC templates.
+
+The tarball is taken as it is: names that begin with `.wh.` are files, not deletions.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._base.clock import format_time, now_ns
+from .._base.codec import render
+from .._base.digests import sha256_of
+from .._base.errors import Damaged, HullError, Invalid, NotFound, SyscallError
+from .._store.layers import stage_layer
+from .._store.locks import lock
+from .changes import apply_changes
+from .manifest import OCI_LAYER, Descriptor
+from .platform import host_platform
+from .register import NewImage, discard_layers, register, render_manifest
+from .unpack import unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import IO, Any
+
+    from .._base.paths import Paths
+    from .._store.database import Database
+    from .._store.records import ImageRecord
+    from .compression import ByteStream
+    from .platform import Platform
+    from .reference import Reference
+    from .unpack import Unpacked
+
+_LOCK_TIMEOUT_S = 3600
+
+
+def import_rootfs(
+    paths: Paths,
+    database: Database,
+    path_or_stream: str | IO[bytes],
+    reference: Reference | None,
+    *,
+    changes: Sequence[str] = (),
+    message: str = "",
+    platform: Platform | None = None,
+) -> ImageRecord:
+    """Make an image from a tarball, plain or compressed, at a path or in a stream, which stays open.
+
+    `changes` are Dockerfile instructions (see changes.py). The image's time is SOURCE_DATE_EPOCH's, else now; without a
+    platform it is the host's. Raises Invalid for a change, NotFound for a missing file, Damaged for what is no tar or
+    is cut off; then nothing was added.
+    """
+    config: dict[str, Any] = {}
+    apply_changes(config, tuple(changes))
+    created = format_time(_created_ns())  # before the work: a wrong SOURCE_DATE_EPOCH shall not cost it
+    if not isinstance(path_or_stream, str):
+        unpacked = _bring_layer(paths, path_or_stream, "the tarball")
+    else:
+        with _open(path_or_stream) as file:
+            unpacked = _bring_layer(paths, file, path_or_stream)
+    image = _image(unpacked, config, created, message, platform or host_platform(), reference)
+    try:
+        records = register(paths, database, [image])
+        if records is None:
+            raise HullError("import: the layer was removed meanwhile", hint="import it again")
+    except BaseException:
+        discard_layers(paths, database, image.layers)
+        raise
+    return records[0]
+
+
+def _created_ns() -> int:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return now_ns()
+    if not epoch.isdecimal() or len(epoch) > 11:
+        raise Invalid(f"{epoch[:40]!r} is not a number of seconds", option="SOURCE_DATE_EPOCH")
+    return int(epoch) * 10**9
+
+
+def _open(path: str) -> IO[bytes]:
+    try:
+        return open(path, "rb", buffering=0)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(
+            f"import {path}: there is no such file", hint="check the path; it is one of this host"
+        ) from error
+    except IsADirectoryError as error:
+        raise Invalid(f"import {path}: a directory", hint="pack it first: tar -C DIRECTORY -c .") from error
+    except OSError as error:
+        raise SyscallError(f"import {path}: {error.strerror}", errno=error.errno or 0) from error
+
+
+def _bring_layer(paths: Paths, stream: ByteStream, what: str) -> Unpacked:
+    with stage_layer(paths) as staged:
+        try:
+            unpacked = unpack(stream, staged.fs, whiteouts=False)
+        except Damaged as error:
+            raise Damaged(f"import {what}: {error.message}", hint=error.hint or "it has to be a tarball") from error
+        if not unpacked.entries:
+            raise Damaged(f"import {what}: it holds no files", hint="it has to be a tarball of a root file system")
+        with lock(paths, "layer", unpacked.diff_id, timeout_s=_LOCK_TIMEOUT_S):
+            staged.publish(unpacked.diff_id, unpacked.size_bytes)
+        return unpacked
+
+
+def _image(
+    unpacked: Unpacked,
+    config: dict[str, Any],
+    created: str,
+    message: str,
+    platform: Platform,
+    reference: Reference | None,
+) -> NewImage:
+    document = {
+        "architecture": platform.architecture,
+        **({"variant": platform.variant} if platform.variant else {}),
+        "os": platform.os,
+        "created": created,
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [unpacked.diff_id]},
+        "history": [{"created": created, "comment": message or "imported from a root file system's tarball"}],
+    }
+    text = render(document)
+    image_id = sha256_of(text.encode())
+    layer = Descriptor(OCI_LAYER, unpacked.diff_id, unpacked.stream_bytes)
+    manifest = render_manifest(image_id, len(text), [layer])
+    references = (reference.canonical,) if reference else ()
+    return NewImage(image_id, text, manifest, sha256_of(manifest.encode()), (unpacked.diff_id,), references)
