@@ -253,10 +253,11 @@ def _execute(engine: Engine, request: ContainerRequest, observed: Observed, plan
 
 
 class _RunResult(Value):
-    """What a command that was waited for left: its exit status and its output."""
+    """What a start left: warnings, and of a command that was waited for its exit status and its output."""
 
     status: int | None = None
     output: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 _NOTHING = _RunResult()
@@ -286,7 +287,7 @@ def _outcome(
         planned.before,
         planned.after,
         facts,
-        warnings,
+        (*warnings, *result.warnings),
         result.status,
         result.output,
     )
@@ -389,8 +390,8 @@ def _stop(engine: Engine, request: ContainerRequest, record: ContainerRecord) ->
 
 def _start(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> _RunResult:
     if request.detach:
-        containers.start(engine, record)
-        return _NOTHING
+        begun = containers.start(engine, record)
+        return _RunResult(warnings=begun.warnings if begun else ())
     started = containers.start(engine, record, attach=True)
     assert started is not None and started.session is not None
     output, size, status = [], 0, -1
@@ -404,7 +405,7 @@ def _start(engine: Engine, request: ContainerRequest, record: ContainerRecord) -
                 size += len(frame.data)
             elif frame.kind == "exit":
                 status = int(frame.data)
-    return _RunResult(status, b"".join(output).decode("utf-8", "replace"))
+    return _RunResult(status, b"".join(output).decode("utf-8", "replace"), started.warnings)
 
 
 def _wait_healthy(engine: Engine, record: ContainerRecord, timeout_s: float) -> None:

@@ -46,6 +46,10 @@ READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sys
 # ping and low ports without the capabilities that they would otherwise take
 NETWORK_SYSCTLS = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unprivileged_port_start": "0"}
 
+# a network that has no IPv6 does not get it from whoever sends router advertisements; where the kernel has IPv6 at all
+IPV6_OFF = {"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.lo.disable_ipv6": "0"}
+IPV6_DIRECTORY = "/proc/sys/net/ipv6"
+
 RLIMITS = {"nofile": (1024, 524288), "core": (0, 0)}
 
 NAMESPACED_SYSCTL_PREFIXES = ("net.", "fs.mqueue.", "kernel.shm", "kernel.msg", "kernel.sem")

@@ -21,6 +21,8 @@ from .._runtime.launch_plan import (
 )
 from .isolation import (
     DEFAULT_PATH,
+    IPV6_DIRECTORY,
+    IPV6_OFF,
     MASKED_PATHS,
     NAMESPACED_SYSCTL_PREFIXES,
     NETWORK_SYSCTLS,
@@ -44,7 +46,6 @@ def resolve(
 ) -> LaunchPlan:
     """The plan of a container, without its mounts, network and seccomp program, which need the host's records."""
     directory = paths.container(container_id)
-    own_network = not spec.network_mode.startswith(("host", "container:"))
     return LaunchPlan(
         container_id=container_id,
         name=spec.name,
@@ -59,7 +60,7 @@ def resolve(
         devices=_devices(spec),
         masked_paths=() if spec.privileged else MASKED_PATHS,
         read_only_paths=() if spec.privileged else READ_ONLY_PATHS,
-        sysctls={**(NETWORK_SYSCTLS if own_network else {}), **_check_sysctls(spec)},
+        sysctls={**_network_sysctls(spec), **_check_sysctls(spec)},
         namespaces=_namespaces(spec),
         cgroup=f"{paths.cgroup}/{container_id}",
         limits=to_record(spec.limits),
@@ -129,6 +130,12 @@ def _health(spec: HealthSpec | None) -> HealthPlan | None:
     return HealthPlan(
         args, spec.interval_ns, spec.timeout_ns, spec.start_period_ns, spec.start_interval_ns, spec.retries
     )
+
+
+def _network_sysctls(spec: ContainerSpec) -> dict[str, str]:
+    if spec.network_mode.startswith(("host", "container:")):
+        return {}
+    return {**NETWORK_SYSCTLS, **(IPV6_OFF if os.path.isdir(IPV6_DIRECTORY) else {})}
 
 
 def _check_sysctls(spec: ContainerSpec) -> dict[str, str]:

@@ -41,8 +41,9 @@ def start_container(
     spec, plan = declared_spec(record), plan_of(record)
     reconcile(engine.paths, plan)
     _check_mounts(engine, record)
-    plan = _with_network(engine, record, spec, plan)
-    _write_etc(engine, spec, plan)
+    warnings: list[str] = []
+    plan = _with_network(engine, record, spec, plan, warnings)
+    _write_etc(engine, spec, plan, warnings)
     targets = {mount.target for mount in plan.mounts}
     kept = launch_record(plan, effective_mounts(record))
     if kept != record.launch:
@@ -51,7 +52,8 @@ def start_container(
     ready = replace(
         plan, mounts=plan.mounts + etc_mounts(plan.run_directory, targets), finisher=_finisher(engine, plan)
     )
-    return client.start(engine.paths, ready, attach=attach, rows=rows, columns=columns)
+    started = client.start(engine.paths, ready, attach=attach, rows=rows, columns=columns)
+    return replace(started, warnings=(*warnings, *started.warnings))
 
 
 def _finisher(engine: Engine, plan: LaunchPlan) -> tuple[str, ...]:
@@ -71,16 +73,41 @@ def _check_mounts(engine: Engine, record: ContainerRecord) -> None:
             )
 
 
-def _with_network(engine: Engine, record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan) -> LaunchPlan:
+def _with_network(
+    engine: Engine, record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan, warnings: list[str]
+) -> LaunchPlan:
     if spec.network_mode.startswith("container:"):
         return replace(plan, join_network=_provider_pid(engine, record, spec.network_mode.partition(":")[2]))
     if spec.network_mode != BRIDGE_NETWORK or plan.network is None:
         return plan
     from .._net.bridges import ensure_bridge, table_name
 
-    ensure_bridge(engine.records, engine.paths)
+    warn = None if spec.ports else warnings.append
+    ensure_bridge(engine.records, engine.paths, published=lambda: _published(engine), warn=warn)
     ports = _ports(engine, record, spec)
     return replace(plan, network=replace(plan.network, ports=ports, nft_table=table_name(engine.paths)))
+
+
+def _published(engine: Engine) -> list[tuple[PortPlan, str]]:
+    """The published ports of the containers that run, each with the address that it leads to."""
+    return [
+        (port, plan.network.address.partition("/")[0])
+        for plan in _running_plans(engine)
+        if plan.network is not None
+        for port in plan.network.ports
+    ]
+
+
+def _running_plans(engine: Engine) -> list[LaunchPlan]:
+    """The plans of the running containers that publish ports."""
+    plans = (plan_of(record) for record in engine.records.containers())
+    return [
+        plan
+        for plan in plans
+        if plan.network is not None
+        and plan.network.ports
+        and observe(engine.paths, plan.container_id).status in ("running", "paused", "restarting")
+    ]
 
 
 def _provider_pid(engine: Engine, record: ContainerRecord, name: str) -> int:
@@ -108,28 +135,30 @@ def _ports(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tupl
 
 def _holders(engine: Engine, record: ContainerRecord) -> dict[tuple[str, int, str], str]:
     """Host ports of the other running containers: (address, port, protocol) to container name."""
-    found = {}
-    for other in engine.records.containers():
-        plan = plan_of(other)
-        if other.id == record.id or plan.network is None or not plan.network.ports:
-            continue
-        if observe(engine.paths, other.id).status in ("running", "paused", "restarting"):
-            for port in plan.network.ports:
-                found[(port.host_address, port.host_port, port.protocol)] = other.name
-    return found
+    return {
+        (port.host_address, port.host_port, port.protocol): plan.name
+        for plan in _running_plans(engine)
+        if plan.container_id != record.id and plan.network is not None
+        for port in plan.network.ports
+    }
 
 
-def _write_etc(engine: Engine, spec: ContainerSpec, plan: LaunchPlan) -> None:
-    from .._net.resolver import hosts_file, resolv_conf
+def _write_etc(engine: Engine, spec: ContainerSpec, plan: LaunchPlan, warnings: list[str]) -> None:
+    from .._net import resolver
 
     own = plan.network is not None
     address = plan.network.address.partition("/")[0] if plan.network else ""
-    gateway = plan.network.gateway if plan.network else ""
+    gateway = plan.network.gateway if plan.network else "127.0.0.1" if spec.network_mode == "host" else ""
     host_text = _read_host("/etc/resolv.conf")
+    if own:
+        host_text = resolver.choose_host_text(host_text, _read_host(resolver.RESOLVED_CONF))
+    resolv_conf = resolver.resolv_conf(host_text, dns_servers=spec.dns_servers, own_network=own)
+    if own and not resolver.has_nameserver(resolv_conf):
+        warnings.append(resolver.NO_NAMESERVER)
     texts = {
-        "hostname": plan.hostname + "\n",
-        "hosts": hosts_file(plan.hostname, spec.domainname, address, extra=spec.etc_hosts, gateway=gateway),
-        "resolv.conf": resolv_conf(host_text, dns_servers=spec.dns_servers, own_network=own),
+        "hostname": resolver.hostname_file(plan.hostname),
+        "hosts": resolver.hosts_file(plan.hostname, spec.domainname, address, extra=spec.etc_hosts, gateway=gateway),
+        "resolv.conf": resolv_conf,
     }
     os.makedirs(plan.run_directory, mode=0o700, exist_ok=True)
     for name, text in texts.items():
