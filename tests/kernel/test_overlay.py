@@ -25,10 +25,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 class Store:
-    """Layers and a writable directory on a tmpfs of the test's own mount namespace."""
+    """Layers and a writable directory on a tmpfs of the test's own mount namespace, or on what is there."""
 
-    def __init__(self, place: Path, *, layers: int = 2, name_length: int = 8) -> None:
-        mounts.attach_at(mounts.new_filesystem("tmpfs"), str(place))
+    def __init__(self, place: Path, *, layers: int = 2, name_length: int = 8, tmpfs: bool = True) -> None:
+        if tmpfs:
+            mounts.attach_at(mounts.new_filesystem("tmpfs"), str(place))
         self.place = place
         self.upper, self.work = str(place / "upper"), str(place / "work")
         os.mkdir(self.upper)
@@ -63,6 +64,20 @@ def listing(directory_fd: int) -> list[str]:
         return sorted(os.listdir(fd))
     finally:
         os.close(fd)
+
+
+def can_be_idmapped(place: Path | None) -> bool:
+    """Whether the kernel shifts owners on the file system of a directory, or for None on a tmpfs (Linux 6.3)."""
+    mount_fd = mounts.clone_tree(str(place), recursive=False) if place else mounts.new_filesystem("tmpfs")
+    user_fd = namespaces.make_user_namespace([(0, 100000, 65536)], [(0, 100000, 65536)])
+    try:
+        mounts.idmap(mount_fd, user_fd)
+    except Unsupported:
+        return False
+    finally:
+        os.close(mount_fd)
+        os.close(user_fd)
+    return True
 
 
 @pytest.mark.parametrize("way", ["stack", "stack_old"])
@@ -200,8 +215,12 @@ def test_owners_are_shifted_on_layers_and_upper_and_stored_unshifted(tmp_path: P
         status = os.stat("file0", dir_fd=fd)
         return status.st_uid, os.stat("new", dir_fd=fd).st_uid
 
+    tmpfs = can_be_idmapped(None)
+    if not tmpfs and not can_be_idmapped(tmp_path):
+        pytest.skip(f"this kernel can idmap neither a tmpfs nor the file system of {tmp_path}")
+
     def act() -> Any:
-        store = Store(tmp_path)
+        store = Store(tmp_path, tmpfs=tmpfs)
         user_fd = namespaces.make_user_namespace([(0, 100000, 65536)], [(0, 100000, 65536)])
         fd = getattr(store, way)(idmap_fd=user_fd)
         outside = os.stat("file1", dir_fd=fd).st_uid

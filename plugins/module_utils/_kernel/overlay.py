@@ -14,7 +14,7 @@ kernel's defaults are: an upper directory must stay a layer. Source: Documentati
 from __future__ import annotations
 
 import os
-from errno import EINTR, EINVAL, ENODEV, ENOENT, ENOSYS, EPERM, ESTALE
+from errno import EINTR, EINVAL, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESTALE
 
 from .._base.errors import HullError, Invalid, NotFound, SyscallError, Unsupported
 from .._sys.mount_calls import (
@@ -86,7 +86,8 @@ def _stack(layers: Sequence[str], upper: str, work: str, idmap_fd: int) -> int:
             return _stack_one_by_one(layers, upper, work, idmap_fd)
         return _in_child(0, lambda: _stack_one_by_one(layers, upper, work, idmap_fd))
     except OSError as error:
-        if error.errno != EINVAL or kernel_release() >= _EVERYTHING_SINCE:
+        # Before 6.5 overlayfs has no mount API of its own: descriptors are EOPNOTSUPP there, unknown options EINVAL.
+        if error.errno not in (EINVAL, EOPNOTSUPP) or kernel_release() >= _EVERYTHING_SINCE:
             raise _overlay_error(error, layers, upper, work) from error
     try:
         return stack_by_option_string(layers, upper, work, idmap_fd)
