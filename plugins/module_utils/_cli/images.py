@@ -151,7 +151,7 @@ def _load(invocation: Invocation) -> int:
 
     path = invocation.text("input")
     source = path if path and path != "-" else _standard_input("an archive")
-    with invocation.engine() as engine, ProgressOutput(quiet=invocation.is_on("quiet")) as progress:
+    with invocation.engine() as engine, ProgressOutput(quiet=invocation.is_on("quiet"), loading=True) as progress:
         loaded = images.load(engine, source, progress=progress)
     for item in loaded:
         names = [images.familiar(name) for name in item.references]

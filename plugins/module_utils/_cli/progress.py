@@ -38,19 +38,20 @@ def bar(done: int, total: int) -> str:
     return f"[{drawn.ljust(_BAR_WIDTH)}]  {format_size(done)}/{format_size(total)}"
 
 
-def line(event: str, subject: str, done: int, total: int) -> str:
-    """One layer's line."""
+def line(event: str, subject: str, done: int, total: int, *, loading: bool = False) -> str:
+    """One layer's line, of a pull or of the loading of an archive."""
     if event in _FINAL:
-        return f"{visible(short_subject(subject))}: {_FINAL[event]}"
-    state = "Extracting" if 0 < total <= done else "Downloading"
+        return f"{visible(short_subject(subject))}: {'Loaded' if loading and event == 'done' else _FINAL[event]}"
+    state = "Loading" if loading else "Extracting" if 0 < total <= done else "Downloading"
     return f"{visible(short_subject(subject))}: {state}  {bar(done, total)}"
 
 
 class ProgressPrinter:
     """Where progress goes; call it as the transfer's `progress`."""
 
-    def __init__(self, fd: int, *, columns: int = 0, rows: int = 0) -> None:
+    def __init__(self, fd: int, *, columns: int = 0, rows: int = 0, loading: bool = False) -> None:
         self._fd = fd
+        self._loading = loading
         self._columns, self._rows = columns, rows  # zeros: not a terminal
         self._lines: dict[str, str] = {}
         self._finished: set[str] = set()
@@ -68,7 +69,7 @@ class ProgressPrinter:
             return
         if final:
             self._finished.add(subject)
-        self._lines[subject] = line(event, subject, done, total)
+        self._lines[subject] = line(event, subject, done, total, loading=self._loading)
         if not self._columns:
             if final:
                 self._tell(self._lines[subject])
@@ -111,22 +112,27 @@ class _Quiet:
 
 
 class ProgressOutput:
-    """`with ProgressOutput(...) as progress:` on standard output, or on standard error for `run`."""
+    """`with ProgressOutput(...) as progress:` on standard output, or on standard error for `run`.
 
-    def __init__(self, *, quiet: bool, on_error: bool = False) -> None:
+    A load is only shown on a terminal; what it brought is told by its caller.
+    """
+
+    def __init__(self, *, quiet: bool, on_error: bool = False, loading: bool = False) -> None:
         self._fd = STDERR if on_error else STDOUT
+        self._loading = loading
         self._quiet = quiet
         self._printer: ProgressPrinter | _Quiet = _Quiet()
 
     def __enter__(self) -> ProgressPrinter | _Quiet:
-        if not self._quiet:
+        terminal = is_terminal(self._fd)
+        if not self._quiet and (terminal or not self._loading):
             columns = rows = 0
-            if is_terminal(self._fd):
+            if terminal:
                 from .terminal import window_size
 
                 size = window_size(self._fd)
                 columns, rows = size.columns or 80, size.rows or 24
-            self._printer = ProgressPrinter(self._fd, columns=columns, rows=rows)
+            self._printer = ProgressPrinter(self._fd, columns=columns, rows=rows, loading=self._loading)
         return self._printer
 
     def __exit__(

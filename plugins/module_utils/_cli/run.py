@@ -137,7 +137,7 @@ def _start_attached(invocation: Invocation, engine: Engine, record: ContainerRec
         with session:
             streams = with_proxy(streams, invocation, proxy_to(engine, record))
             code = relay(session, signals, streams)
-    _remove_if_asked(engine, record)
+            _remove_if_asked(engine, record)  # before the session closes: its monitor would do so then
     return code
 
 
