@@ -45,7 +45,7 @@ class RunningRegistry:
         return response
 
     def push_blob(self, repository: str, data: bytes) -> None:
-        location = self.request("POST", f"/v2/{repository}/blobs/uploads/").getheader("Location") or ""
+        location: str = self.request("POST", f"/v2/{repository}/blobs/uploads/").getheader("Location") or ""
         path = "/" + location.partition("://")[2].partition("/")[2] if "://" in location else location
         mark = "&" if "?" in path else "?"
         self.request("PUT", f"{path}{mark}digest={digest_of(data)}", data, Content_Type="application/octet-stream")

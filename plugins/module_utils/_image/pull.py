@@ -68,7 +68,10 @@ def head_digest(reference: Reference, *, config: RegistrySettings) -> str:
 
     Raises NotFound, Denied, RegistryError.
     """
-    return reference.digest or open_registry(reference, config).head(reference.path, reference.tag)
+    if reference.digest:
+        return reference.digest
+    with open_registry(reference, config) as registry:
+        return registry.head(reference.path, reference.tag)
 
 
 def resolve(reference: Reference, platform: Platform | None, *, config: RegistrySettings) -> Resolved:
@@ -76,7 +79,8 @@ def resolve(reference: Reference, platform: Platform | None, *, config: Registry
 
     Nothing is stored. Raises NotFound, Denied, Unsupported, Damaged, RegistryError.
     """
-    return _resolve(open_registry(reference, config), reference, platform)
+    with open_registry(reference, config) as registry:
+        return _resolve(registry, reference, platform)
 
 
 def pull(
@@ -94,11 +98,22 @@ def pull(
     error or an interruption; whole layers stay and are found by the next pull. Safe beside other pulls. Raises as
     `resolve` does, SyscallError for what the file system refuses.
     """
-    progress = progress or _silent
-    registry = open_registry(reference, config)
-    known = _known(paths, database, reference, platform)
-    if known and (reference.digest or registry.head(reference.path, reference.tag) == known[1]):
-        return known[0]
+    with open_registry(reference, config) as registry:
+        known = _known(paths, database, reference, platform)
+        if known and (reference.digest or registry.head(reference.path, reference.tag) == known[1]):
+            return known[0]
+        return _bring(paths, database, registry, reference, platform, progress or _silent)
+
+
+def _bring(
+    paths: Paths,
+    database: Database,
+    registry: Registry,
+    reference: Reference,
+    platform: Platform | None,
+    progress: Progress,
+) -> ImageRecord:
+    """Fetch what is missing and record the image, again where layers are removed behind our back."""
     resolved = _resolve(registry, reference, platform)
     progress("resolved", reference.canonical, 0, 0)
     if platform is None and not _suits(resolved.config.platform, None):

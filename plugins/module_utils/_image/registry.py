@@ -24,6 +24,7 @@ from .urls import Url, parse_url
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
     from .auth import Authenticator
     from .blobs import Blob
@@ -52,7 +53,10 @@ def open_registry(reference: Reference, settings: RegistrySettings) -> Registry:
 
 
 class Registry:
-    """A registry under one domain. Keeps connections and tokens; no request is made before it is needed."""
+    """A registry under one domain. Keeps connections and tokens; no request is made before it is needed.
+
+    A context manager that closes the connections.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,14 @@ class Registry:
         self._home = home_url(domain, config)
         self._client = Client(config, self._home, environ)
         self._auth: Authenticator | None = None  # until the registry asks
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.forget_connections()
 
     def forget_connections(self) -> None:
         """Drop idle connections; before a fork, so that no two processes share one."""
