@@ -160,7 +160,7 @@ def test_capability_sets(box: Box) -> None:
 
 def test_limits_are_seen_inside(box: Box) -> None:
     limits = {"memory_bytes": 64 << 20, "cpu_quota_us": 50_000, "cpu_period_us": 100_000, "pids": 50}
-    script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/pids/pids.max"
+    script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max"
     if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         script = "cd /sys/fs/cgroup; cat memory.max; cut -d' ' -f1 cpu.max; cat pids.max"
     assert box.sh(script, limits=limits).text.split() == [str(64 << 20), "50000", "50"]
@@ -215,7 +215,8 @@ def test_bind_tmpfs_and_read_only_mounts(box: Box) -> None:
         MountPlan("tmpfs", "/scratch", flags=("nosuid", "nodev", "noexec"), data="mode=1777,size=65536"),
     )
     result = box.sh(
-        "cat /data/in/file /etc/hosts; echo new > /data/in/new; touch /data/ro/x; df -k /scratch | tail -1 | awk '{print $2}'",
+        "cat /data/in/file /etc/hosts; echo new > /data/in/new; touch /data/ro/x; "
+        "df -k /scratch | tail -1 | awk '{print $2}'",
         mounts=mounts,
     )
     assert result.text == "hosthost64\n"

@@ -300,7 +300,8 @@ def test_limits_and_policy_change_live(box: Box) -> None:
     plan = sleeper(box, limits={"memory_bytes": 32 << 20})
     changed = replace(plan, limits={"memory_bytes": 64 << 20, "pids": 77}, restart=RestartPlan("on-failure", 1))
     client.update(box.paths, changed)
-    script = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/memory.max"
+    old, new = "pids/pids.max memory/memory.limit_in_bytes", "pids.max memory.max"
+    script = f"cd /sys/fs/cgroup; cat {old} 2>/dev/null || cat {new}"
     assert execute(box, plan, "sh", "-c", script).text.split() == ["77", str(64 << 20)]
     stop(box, plan)
 

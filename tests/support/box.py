@@ -26,7 +26,9 @@ from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan i
 
 CAPABILITIES = tuple(
     "CAP_" + name
-    for name in "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP".split()
+    for name in (
+        "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP".split()
+    )
 )
 BUSYBOX = "/bin/busybox"
 

@@ -245,7 +245,7 @@ def update(paths: Paths, plan: LaunchPlan) -> tuple[str, ...]:
 
 
 def wait(paths: Paths, container_id: str, *, timeout_s: float = 0) -> int:
-    """Wait until the container is down for good; its exit status. 0 seconds is without end. Raises Timeout, NotFound."""
+    """Wait until the container is down for good; its exit status. 0 seconds: no end. Raises Timeout, NotFound."""
     deadline = monotonic() + timeout_s if timeout_s > 0 else 0.0
     while True:
         left = deadline - monotonic() if deadline else 0.0

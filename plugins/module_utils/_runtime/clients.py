@@ -19,8 +19,8 @@ from .event_loop import EventLoop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from _socket import socket
+    from collections.abc import Callable
 
     FrameHandler = Callable[["Client", int, bytes], None]
 

@@ -32,7 +32,7 @@ def handle(monitor: Monitor, client: Client, payload: bytes) -> None:
     """Serve one request; what goes wrong is the client's answer."""
     try:
         request = codec.parse(payload, source="a request")
-        operation = _OPERATIONS.get(request.get("op")) if isinstance(request, dict) else None
+        operation = _OPERATIONS.get(str(request.get("op"))) if isinstance(request, dict) else None
         if operation is None:
             raise Invalid("the monitor does not know this request", hint="stop the container and start it again")
         answer = operation(monitor, client, request)

@@ -112,7 +112,7 @@ class ExecCgroup:
         self._own.enter()
 
     def kill(self) -> None:
-        """End all processes in it, with a deadline; one that is stuck in the kernel is the container's end to deal with."""
+        """End all processes in it; one that is stuck in the kernel is left to the container's end."""
         try:
             self._own.kill(timeout_s=_KILL_TIMEOUT_S)
         except (HullError, OSError):

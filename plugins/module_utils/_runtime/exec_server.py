@@ -9,7 +9,7 @@ detached exec (`attach` false) is answered once it runs, and its helper stays to
 from __future__ import annotations
 
 import os
-from _signal import SIG_SETMASK, pthread_sigmask
+from _signal import SIG_SETMASK, pthread_sigmask  # type: ignore[import-not-found]
 from time import monotonic_ns
 
 from .._base.errors import Conflict, HullError

@@ -19,6 +19,7 @@ from .launch_plan import HealthPlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .monitor import Monitor
@@ -105,9 +106,15 @@ class HealthMonitor:
             self._finish(getattr(error, "exit_code", 125), str(error))
             return
         for fd in (self._check.wiring.stdout, self._check.wiring.stderr):
-            monitor.loop.watch(fd, lambda _events, fd=fd: self._read(fd))  # type: ignore[misc]
+            monitor.loop.watch(fd, self._reader(fd))
         monitor.loop.watch(self._check.pid_fd, lambda _events: self._ended())
         monitor.loop.set_timer("health-timeout", self._plan.timeout_ns or 30 * 10**9, self._time_out)
+
+    def _reader(self, fd: int) -> Callable[[int], None]:
+        def read(_events: int) -> None:
+            self._read(fd)
+
+        return read
 
     def _read(self, fd: int) -> bool:
         try:

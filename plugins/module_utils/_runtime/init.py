@@ -14,6 +14,7 @@ from .._base.errors import LaunchError
 from .._base.values import Value
 from .._kernel.mounts import attach, clone_tree
 from .._kernel.rtnetlink import Route
+from .._sys.file_calls import close_range
 from .._sys.privilege_calls import set_dumpable
 from .._sys.process_calls import setdomainname, sethostname, setns, unshare
 from .._sys.sched_flags import CLONE_NEWCGROUP, CLONE_NEWNET
@@ -132,7 +133,7 @@ def keep_only(channel_fd: int) -> int:
     """Close all but 0 to 2 and the channel, which becomes 3: no descriptor leads out of the container any more."""
     if channel_fd != 3:
         os.dup2(channel_fd, 3, inheritable=False)
-    process_setup.close_range(4)
+    close_range(4)
     return 3
 
 

@@ -51,6 +51,8 @@ FILES = (
     "_kernel/rtnetlink.py",
     "_kernel/seccomp_load.py",
     "_kernel/targets.py",
+    "_net/port_holders.py",
+    "_net/ports.py",
     "_runtime/cgroup_view.py",
     "_runtime/clients.py",
     "_runtime/console.py",

@@ -9,10 +9,11 @@ nothing: no process, cgroup, link, published port or descriptor. `end` is the sa
 from __future__ import annotations
 
 import os
-from _signal import SIGKILL
+from _signal import SIGKILL  # type: ignore[import-not-found]
+from errno import EEXIST, ENODEV
 from time import monotonic_ns, time_ns
 
-from .._base.errors import Conflict, HullError, LaunchError
+from .._base.errors import Conflict, HullError, LaunchError, SyscallError
 from .._kernel.cgroup_devices import allow_devices
 from .._kernel.cgroup_host import CgroupHost
 from .._kernel.cgroups import Cgroup
@@ -21,9 +22,10 @@ from .._kernel.nftables import Nft
 from .._kernel.overlay import overlay_mount
 from .._kernel.processes import send_signal, start_time
 from .._kernel.rtnetlink import Route
+from .._net.ports import reserve
 from .._sys.process_calls import clone3
 from . import handshake, init
-from .launch_plan import LaunchPlan, PortPlan
+from .launch_plan import LaunchPlan, NetworkPlan, PortPlan
 from .rootfs import open_sources
 from .wiring import Wiring
 
@@ -49,6 +51,7 @@ class Launch:
         self.started_monotonic_ns = 0
         self.warnings: list[str] = []
         self.reaped = False
+        self.reserved: list[int] = []  # sockets that hold the published host ports
         self._undo: list[Callable[[], object]] = []
 
     def undo(self) -> list[str]:
@@ -81,8 +84,10 @@ class Launch:
             self.reap()
 
     def close_fds(self) -> None:
-        """Close the streams and the pidfd."""
+        """Close the streams, the pidfd and the sockets that hold ports."""
         self.wiring.close()
+        while self.reserved:
+            os.close(self.reserved.pop())
         if self.pid_fd >= 0:
             os.close(self.pid_fd)
             self.pid_fd = -1
@@ -102,6 +107,9 @@ def launch(plan: LaunchPlan, host: CgroupHost, *, seccomp: bytes, rows: int = 0,
 
 def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: int) -> None:
     plan, cgroup = run.plan, run.cgroup
+    if plan.network is not None:
+        for port in plan.network.ports:
+            run.reserved.append(reserve(port))
     run.warnings += cgroup.create(plan.limits)
     run.on_undo(cgroup.remove)
     run.on_undo(cgroup.kill)
@@ -192,13 +200,39 @@ def _plug(run: Launch) -> None:
         bridge = route.link_index(network.bridge)
         if bridge is None:
             raise Conflict(f"network: bridge {network.bridge} does not exist", hint="start the container again")
-        alias = f"hull:{run.plan.container_id}"
-        route.plug_veth(network.link, bridge, network.interface, run.pid, network.mac, network.mtu, alias=alias)
+        try:
+            _plug_veth(route, run, network, bridge)
+        except SyscallError as error:
+            if error.errno != EEXIST:
+                raise
+            _delete_own_link(route, run.plan, network.link)
+            _plug_veth(route, run, network, bridge)
     if network.ports:
         address = network.address.partition("/")[0]
         run.on_undo(lambda: unpublish(run.plan))
         with Nft() as nft:
             nft.publish_all(network.nft_table, network.ports, address)
+
+
+def _plug_veth(route: Route, run: Launch, network: NetworkPlan, bridge: int) -> None:
+    alias = _alias(run.plan)
+    route.plug_veth(network.link, bridge, network.interface, run.pid, network.mac, network.mtu, alias=alias)
+
+
+def _alias(plan: LaunchPlan) -> str:
+    return f"hull:{plan.container_id}"
+
+
+def _delete_own_link(route: Route, plan: LaunchPlan, name: str) -> None:
+    """Delete the link of an earlier run, whose network namespace the kernel has not taken apart yet."""
+    link = route.link(name)
+    if link is not None and link.alias not in ("", _alias(plan)):
+        raise Conflict(f"network: link {name} exists and is not the engine's", hint=f"ip link delete {name}")
+    try:
+        route.delete_link(name)
+    except SyscallError as error:
+        if error.errno != ENODEV:
+            raise
 
 
 def unpublish(plan: LaunchPlan) -> None:

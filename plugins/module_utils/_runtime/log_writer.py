@@ -55,7 +55,7 @@ class LogWriter:
             self._partial[stream] = rest
             return
         tail = _tail(stream)
-        records = []
+        records: list[str] = []
         for line in lines:
             if len(line) >= MAX_LINE:
                 line = self._split(line, tail, records)

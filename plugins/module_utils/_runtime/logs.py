@@ -78,7 +78,7 @@ def parse_line(raw: bytes) -> LogLine | None:
 
 
 def _time_ns(text: str) -> int:
-    """The writer's own fixed form by hand, about thirty times faster than strptime; other forms by the general parser."""
+    """The writer's own fixed form by hand, thirty times faster than strptime; other forms by the general parser."""
     if len(text) == 30 and text[-1] == "Z" and text[19] == ".":
         day = _days(int(text[:4]), int(text[5:7]), int(text[8:10]))
         seconds = day * 86400 + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
@@ -119,7 +119,7 @@ class _Reader:
             raise
 
     def _open_all(self) -> list[int]:
-        """All files oldest first. Opened newest first, so a rotation meanwhile shows one twice at worst; seen by inode."""
+        """All files, oldest first. Opened newest first: a rotation meanwhile shows one twice, which its inode tells."""
         fds: list[int] = []
         seen = set()
         number = 0

@@ -11,7 +11,7 @@ a container through the kernel, and `state.py` tells it apart.
 from __future__ import annotations
 
 import os
-from _signal import SIG_SETMASK, SIGKILL, pthread_sigmask
+from _signal import SIG_SETMASK, SIGKILL, pthread_sigmask  # type: ignore[import-not-found]
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 from errno import EWOULDBLOCK
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -102,7 +102,7 @@ class Monitor:
         self._listen()
 
     def _lock(self) -> None:
-        """One monitor per container: a lock that the kernel drops with this process. A predecessor may be cleaning up."""
+        """One monitor per container: a lock that goes with this process. A predecessor may still be cleaning up."""
         deadline = monotonic_ns() + _LOCK_WAIT_S * 10**9
         path = f"{self.plan.run_directory}/{LOCK_NAME}"
         while True:

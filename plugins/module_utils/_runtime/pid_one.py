@@ -9,7 +9,7 @@ command's user and privileges, is not dumpable, and its /proc/1/exe is the read-
 from __future__ import annotations
 
 import os
-from _signal import SIG_BLOCK, SIGCHLD, SIGTTIN, SIGTTOU, pthread_sigmask, sigwait
+from _signal import SIG_BLOCK, SIGCHLD, SIGTTIN, SIGTTOU, pthread_sigmask, sigwait  # type: ignore[import-not-found]
 
 from .handshake import send_failure
 from .launch_plan import ProcessPlan

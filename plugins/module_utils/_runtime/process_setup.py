@@ -9,7 +9,7 @@ files read are its passwd and group files, as data. Errors are the engine's; the
 from __future__ import annotations
 
 import os
-from _signal import SIG_DFL, SIG_SETMASK, SIGCHLD, SIGINT, SIGPIPE, SIGXFSZ, pthread_sigmask
+from _signal import SIG_DFL, SIG_SETMASK, SIGCHLD, SIGINT, SIGPIPE, SIGXFSZ, pthread_sigmask  # type: ignore[import-not-found]
 from _signal import signal as set_handler
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR, EPERM, errorcode
 from stat import S_ISREG

@@ -9,7 +9,7 @@ import os
 
 
 def remove_run_directory(path: str) -> None:
-    """Remove the directory and what is in it. It goes in one step, by a rename: who finds no state may make a new one."""
+    """Remove the directory with its files. It goes in one step, by a rename: who finds none may make a new one."""
     gone = f"{path}.gone-{os.getpid()}"
     try:
         os.rename(path, gone)

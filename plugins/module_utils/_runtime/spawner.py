@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import gc
 import os
-from _signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGINT, SIGPIPE, SIGXFSZ, default_int_handler
+from _signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGINT, SIGPIPE, SIGXFSZ, default_int_handler  # type: ignore[import-not-found]
 from _signal import signal as set_handler
 from _socket import AF_UNIX, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import pack

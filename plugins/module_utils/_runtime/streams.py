@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""The streams of one running process: its output to log and clients, the clients' input to it, without ever blocking."""
+"""The streams of one running process: its output to log and clients, the clients' input to it, never blocking."""
 
 from __future__ import annotations
 
