@@ -138,8 +138,10 @@ def materialise(paths: Paths) -> str:
     target = directory(paths)
     if os.path.isdir(target):
         return target
-    os.makedirs(paths.launch, 0o700, exist_ok=True)
+    for parent in (paths.run, paths.launch):
+        os.makedirs(parent, 0o700, exist_ok=True)
     temporary = f"{paths.launch}/.new-{os.getpid()}-{os.urandom(4).hex()}"
+    os.mkdir(temporary, 0o700)
     try:
         _write_all(f"{temporary}/{PACKAGE}")
         os.rename(temporary, target)
