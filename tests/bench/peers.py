@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The engines that are compared, each with directories of its own below one that is removed at the end.
+
+All of them run in a mount and a network namespace of the benchmark, so no bridge, rule or mount of theirs is seen by
+the host. Their processes are ended by pid, their cgroups removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+from tests.bench.measure import Timed
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+IMAGE = "bench"
+_DEADLINE_S = 60
+_PODMAN_CONF = """[containers]
+default_ulimits = ["nofile=1024:20000", "nproc=10000:10000"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+"""
+
+
+def _call(*command: str, stdin: str | None = None, env: dict[str, str] | None = None) -> str:
+    """The output of a command. Raises RuntimeError with what it said where it fails."""
+    with open(stdin or os.devnull, "rb") as source:
+        done = subprocess.run(
+            command, stdin=source, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=120
+        )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-400:]}")
+    return done.stdout.strip()
+
+
+class Peer:
+    """An engine with the image in it."""
+
+    name = ""
+    version = ""
+    env: dict[str, str] = {}
+
+    def plain(self) -> Timed | None:
+        """`true` in a container without a network."""
+        return None
+
+    def bridged(self) -> Timed | None:
+        """`true` in a container on a bridge."""
+        return None
+
+
+class Hull(Peer):
+    """Ours."""
+
+    name = "hull"
+
+    def __init__(self, directory: str, rootfs: str) -> None:
+        self.paths = {name: f"{directory}/hull/{name}" for name in ("root", "run", "config")}
+        self.env = {f"HULL_{name.upper()}": path for name, path in self.paths.items()}
+        self._command = f"{ROOT}/bin/hull"
+        _call(self._command, "import", rootfs, IMAGE, env=self.env)
+        self.version = _call(self._command, "version", "--format", "{{.Version}}, Python {{.Python}}")
+
+    def plain(self) -> Timed:
+        return Timed("hull", [self._command, "run", "--rm", "--network", "none", IMAGE, "/bin/true"], self.env)
+
+    def bridged(self) -> Timed:
+        return Timed("hull", [self._command, "run", "--rm", IMAGE, "/bin/true"], self.env)
+
+    def close(self) -> None:
+        from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+        from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
+        from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import tear_down
+
+        with Engine(Paths(**self.paths)) as engine:
+            tear_down(engine, force=True)
+
+
+class Docker(Peer):
+    """Docker with a daemon of its own."""
+
+    name = "docker"
+
+    def __init__(self, directory: str, rootfs: str) -> None:
+        self.host = f"unix://{directory}/docker.sock"
+        self.env = {"DOCKER_HOST": self.host, "DOCKER_CONFIG": f"{directory}/docker-client"}
+        self._log = open(f"{directory}/dockerd.log", "wb")
+        self._daemon = subprocess.Popen(
+            [
+                *("dockerd", "--data-root", f"{directory}/docker", "--exec-root", f"{directory}/docker-exec"),
+                *("-H", self.host, "-p", f"{directory}/docker.pid", "--bridge=none", "--cgroup-parent=/hull-bench"),
+                *("--storage-driver=overlay2", "--exec-opt", "native.cgroupdriver=cgroupfs"),
+            ],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            self._prepare(rootfs)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, rootfs: str) -> None:
+        deadline = time.monotonic() + _DEADLINE_S
+        while True:
+            try:
+                self.version = _call("docker", "version", "--format", "{{.Server.Version}}", env=self.env)
+                break
+            except RuntimeError as error:
+                if self._daemon.poll() is not None or time.monotonic() > deadline:
+                    with open(self._log.name, encoding="utf-8", errors="replace") as log:
+                        raise RuntimeError(f"dockerd does not answer: {log.read()[-600:]}") from error
+                time.sleep(0.1)
+        _call("docker", "import", "-", IMAGE, stdin=rootfs, env=self.env)
+        self._has_network = False
+        with contextlib.suppress(RuntimeError):
+            _call("docker", "network", "create", "bench", env=self.env)
+            self._has_network = True
+
+    def plain(self) -> Timed:
+        return Timed("docker", ["docker", "run", "--rm", "--network", "none", IMAGE, "/bin/true"], self.env)
+
+    def bridged(self) -> Timed | None:
+        command = ["docker", "run", "--rm", "--network", "bench", IMAGE, "/bin/true"]
+        return Timed("docker", command, self.env) if self._has_network else None
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
+            containers = _call("docker", "ps", "-aq", env=self.env).split()
+            if containers:
+                _call("docker", "rm", "-f", *containers, env=self.env)
+        self._daemon.send_signal(signal.SIGTERM)
+        try:
+            self._daemon.wait(_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self._daemon.kill()
+            self._daemon.wait()
+        self._log.close()
+
+
+class Podman(Peer):
+    """Podman with directories of its own, over runc, as Docker."""
+
+    name = "podman"
+
+    def __init__(self, directory: str, rootfs: str) -> None:
+        with open(f"{directory}/containers.conf", "w", encoding="utf-8") as file:
+            file.write(_PODMAN_CONF)
+        self.env = {"CONTAINERS_CONF": f"{directory}/containers.conf"}
+        self._command = [
+            *("podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/podman-run"),
+            *("--tmpdir", f"{directory}/podman-tmp", "--network-config-dir", f"{directory}/podman-net"),
+        ]
+        self.version = _call(*self._command, "version", "--format", "{{.Client.Version}}", env=self.env)
+        _call(*self._command, "import", rootfs, IMAGE, env=self.env)
+
+    def _run(self, network: str) -> Timed:
+        options = ["--cgroup-parent", "/hull-bench", "--network", network]
+        return Timed("podman", [*self._command, "run", "--rm", *options, IMAGE, "/bin/true"], self.env)
+
+    def plain(self) -> Timed:
+        return self._run("none")
+
+    def bridged(self) -> Timed:
+        return self._run("bridge")
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            _call(*self._command, "rm", "-fa", env=self.env)
+
+
+class Runtime(Peer):
+    """An OCI runtime alone: no image, no overlay, no network, nobody who watches."""
+
+    def __init__(self, name: str, directory: str, rootfs: str) -> None:
+        self.name = name
+        self._bundle = f"{directory}/{name}-bundle"
+        os.makedirs(f"{self._bundle}/rootfs")
+        _call("tar", "-xf", rootfs, "-C", f"{self._bundle}/rootfs")
+        self.version = _call(name, "--version").splitlines()[0].split()[-1]
+        _call("env", "-C", self._bundle, name, "spec")
+        path = f"{self._bundle}/config.json"
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+        config["process"].update(args=["/bin/true"], terminal=False)
+        config["process"].pop("rlimits", None)
+        config["linux"]["cgroupsPath"] = f"/hull-bench/{name}"
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        self._root = f"{directory}/{name}-root"
+
+    def plain(self) -> Timed:
+        command = [self.name, "--root", self._root, "run", "bench"]
+        if self.name == "crun" and _is_hybrid():  # crun refuses such hosts, unless it makes no cgroup
+            return Timed("crun, no cgroup", ["crun", "--cgroup-manager", "disabled", *command[1:]], {}, self._bundle)
+        return Timed(f"{self.name} alone", command, {}, self._bundle)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+@contextlib.contextmanager
+def running_peers(directory: str, rootfs: str) -> Iterator[list[Hull | Docker | Podman | Runtime]]:
+    """All that this machine has, ready to run; what can't be brought up is told and left out."""
+    makers = {
+        "bash": lambda: Hull(directory, rootfs),
+        "dockerd": lambda: Docker(directory, rootfs),
+        "podman": lambda: Podman(directory, rootfs),
+        "runc": lambda: Runtime("runc", directory, rootfs),
+        "crun": lambda: Runtime("crun", directory, rootfs),
+    }
+    before = set(_cgroups())
+    peers: list[Hull | Docker | Podman | Runtime] = []
+    try:
+        for program, make in makers.items():
+            if shutil.which(program) is None:
+                print(f"{program}: not installed")
+                continue
+            try:
+                peers.append(make())
+            except (RuntimeError, OSError) as error:
+                print(f"{program}: left out: {error}")
+        yield peers
+    finally:
+        for peer in peers:
+            peer.close()
+        for path in sorted(set(_cgroups()) - before, key=len, reverse=True):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+def _is_hybrid() -> bool:
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        return {"cgroup", "cgroup2"} <= {line.split()[2] for line in file}
+
+
+def _cgroups() -> Iterator[str]:
+    """The directories of all control groups."""
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        places = [line.split()[1] for line in file if line.split()[2] in ("cgroup", "cgroup2")]
+    for place in places:
+        for directory, names, _files in os.walk(place):
+            yield from (os.path.join(directory, name) for name in names)
