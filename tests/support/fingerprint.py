@@ -2,11 +2,11 @@
 # Copyright: the hull.engine authors
 """What an engine has on disk and in the kernel, as text: the same before and after a task that changes nothing.
 
-    python tests/support/fingerprint.py DIRECTORY...
+    python tests/support/fingerprint.py ROOT DIRECTORY...
 
-Prints every file below the directories with its type, mode, owner, size and the digest of its content, and this network
-namespace's links, nftables and the control groups with our name. SQLite's shared memory file is left out: it comes and
-goes with readers.
+Prints every file below the directories with its type, mode, owner, size and the digest of its content, and the links,
+nftables and control groups of the engine with this root. SQLite's auxiliary files are left out: they come and go with
+readers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 import sys
+import zlib
 from collections.abc import Iterator
 
 try:
@@ -45,12 +46,20 @@ def _describe(path: str) -> str:
     return text
 
 
+def kernel(root: str) -> Iterator[str]:
+    """What carries this engine's name, and the links that are plugged into its bridge."""
+    name = f"hull-{zlib.crc32(os.fsencode(root)):08x}"
+    for look in (leftovers.nftables, leftovers.cgroups, leftovers.mounts):
+        yield from sorted({f"{look.__name__} {line}" for line in look() if name in line or root in line})
+    for link in sorted(leftovers.links()):
+        master = f"/sys/class/net/{link}/master"
+        if link == name or (os.path.islink(master) and os.path.basename(os.readlink(master)) == name):
+            yield f"link {link}"
+
+
 def fingerprint(directories: list[str]) -> str:
     """The whole text."""
-    lines = [line for directory in directories for line in files(directory)]
-    for look in (leftovers.links, leftovers.nftables, leftovers.cgroups, leftovers.mounts):
-        lines += [f"{look.__name__}: {line}" for line in sorted(set(look()))]
-    return "\n".join(lines)
+    return "\n".join([*kernel(directories[0]), *(line for directory in directories for line in files(directory))])
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ def plan(request: ContainerRequest, observed: Observed) -> TaskPlan:
     """The actions that bring what is observed to what is asked for. Pure. Raises Invalid where an image is needed."""
     if request.state not in STATES:
         raise Invalid(f"{request.state!r} is not known", option="state", hint=f"use {', '.join(STATES)}")
+    comparisons = check_comparisons(request.comparisons)
     if request.state == "absent":
         return _plan_absent(request, observed)
     name, actions = request.spec.name, []
@@ -124,7 +125,7 @@ def plan(request: ContainerRequest, observed: Observed) -> TaskPlan:
             raise Invalid(f"container {name} does not exist and no image is given to make it from", option="image")
         actions.append(Action("created", name))
         return _with_state(request, observed, actions, (), recreated=True)
-    differences = _differences(request, observed)
+    differences = _differences(request, observed, comparisons)
     reasons = [difference.option for difference in differences if not difference.live]
     if request.recreate:
         reasons.append("recreate")
@@ -137,9 +138,8 @@ def plan(request: ContainerRequest, observed: Observed) -> TaskPlan:
     return _with_state(request, observed, actions, tuple(differences), recreated=bool(reasons))
 
 
-def _differences(request: ContainerRequest, observed: Observed) -> list[Difference]:
+def _differences(request: ContainerRequest, observed: Observed, comparisons: dict[str, str]) -> list[Difference]:
     assert observed.record is not None and observed.spec is not None
-    comparisons = check_comparisons(request.comparisons)
     found = compare(request.spec, observed.spec, observed.config, request.given, comparisons)
     if comparisons.get("image") != "ignore" and observed.image is not None:
         found += _image_difference(request, observed.record, observed.image)
