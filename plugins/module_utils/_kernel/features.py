@@ -48,7 +48,7 @@ class Features(Value):
     cgroup_controllers: tuple[str, ...]
     swap_accounting: bool
     overlayfs: bool
-    overlay_layer_by_layer: bool  # `lowerdir+` of the new mount API: any number of layers
+    overlay_layer_by_layer: bool  # `lowerdir+` of the new mount API; without it layers are stacked in an older way
     mount_api: bool
     user_namespaces: bool
     max_user_namespaces: int
@@ -213,7 +213,7 @@ def _lacks_of_kernel(found: Features) -> list[Lack]:
     if not found.initial_user_namespace or "CAP_SYS_ADMIN" in found.missing_capabilities:
         return []
     table = (
-        (found.mount_api, Lack("mount API", "no root file system can be assembled", "boot Linux 5.2 or later", True)),
+        (found.mount_api, Lack("mount API", "no root file system can be assembled", "boot Linux 5.12 or later", True)),
         (
             found.overlayfs,
             Lack(
@@ -222,10 +222,6 @@ def _lacks_of_kernel(found: Features) -> list[Lack]:
                 "boot a kernel with CONFIG_OVERLAY_FS, or install its modules",
                 True,
             ),
-        ),
-        (
-            found.overlay_layer_by_layer,
-            Lack("lowerdir+ of overlayfs", "images with very many layers can't be stacked", "boot Linux 6.7 or later"),
         ),
         (
             found.seccomp,

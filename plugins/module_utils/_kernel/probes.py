@@ -67,21 +67,25 @@ def release_numbers(release: str) -> tuple[int, int]:
     return int(major), int(minor or "0")
 
 
-def _tmpfs() -> str:
-    """A directory in a detached tmpfs, reached through its descriptor, which this process keeps."""
+def _tmpfs() -> int:
+    """A descriptor of a detached tmpfs."""
     context = mount_calls.fsopen("tmpfs")
     mount_calls.fsconfig_create(context)
-    return f"/proc/self/fd/{mount_calls.fsmount(context)}"
+    return mount_calls.fsmount(context)
 
 
 def try_mount_api() -> None:
-    """fsopen, fsconfig, fsmount (Linux 5.2)."""
-    os.listdir(_tmpfs())
+    """fsopen, fsconfig, fsmount (Linux 5.2) and mount_setattr (5.12)."""
+    mount_calls.mount_setattr(_tmpfs(), "", 0, set_=mount_flags.MOUNT_ATTR_RDONLY)
 
 
 def _overlay(key_of_layer: str) -> None:
-    # Overlayfs wants paths that lie in a mount namespace or below a descriptor's detached mount.
-    base = _tmpfs()
+    # Before Linux 6.15 overlayfs takes no directory of a detached mount. Over `/` the mount is in nobody's way.
+    unshare(sched_flags.CLONE_NEWNS)
+    mount_calls.mount_setattr(mount_flags.AT_FDCWD, "/", mount_flags.AT_RECURSIVE, propagation=mount_flags.MS_PRIVATE)
+    mount_fd = _tmpfs()
+    mount_calls.move_mount(mount_fd, mount_flags.AT_FDCWD, "/")
+    base = f"/proc/self/fd/{mount_fd}"
     for name in ("lower", "upper", "work"):
         os.mkdir(f"{base}/{name}")
     context = mount_calls.fsopen("overlay")
