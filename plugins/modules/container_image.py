@@ -67,7 +67,8 @@ options:
   load_path:
     description:
       - A file as C(docker save) or C(skopeo copy ... oci-archive:) writes it, or an OCI layout directory.
-      - If it holds one image, that gets the name O(name). If it holds several, O(name) must be among them.
+      - If it holds one image, that gets the name O(name). If it holds several, O(name) must be among them. The names
+        in it come along.
     type: path
   import_path:
     description:
