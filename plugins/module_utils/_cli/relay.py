@@ -130,7 +130,7 @@ class Relay:
             self._session.detach()
 
     def _on_end_of_input(self) -> None:
-        """The end of a pipe is the end of the input; a terminal that has gone leaves the container as a hang-up does."""
+        """The end of a pipe ends the input; a terminal that has gone leaves the container, as a hang-up does."""
         self._reading = False
         if self._streams.tty:
             self._ending = Ending("signal", SIGHUP)
