@@ -46,6 +46,7 @@ _ZEROS = bytes(BLOCK)
 _POSIX = b"ustar\x0000"
 _CHUNK = 256 * 1024
 _HEADERS_ONLY = 4096
+_UNPLACED = "read tar: "  # how errors begin that do not say yet in which archive and entry
 _MAX_META = 1024 * 1024
 _MAX_NUMBER_ID = 0xFFFFFFFE  # 2^32 - 1 means "do not change" to chown(2)
 _XATTR = b"SCHILY.xattr."
@@ -138,20 +139,17 @@ class TarReader:
         if header is None:
             return None
         fields = _HEADER.unpack(header)
+        before = self._name
         try:
             if fields[7] in _META:
                 return self._after_meta(fields)
             return self._entry(fields, header)
         except Damaged as error:
-            raise self._located(error, fields) from error
-
-    def _located(self, error: Damaged, fields: tuple[Any, ...]) -> Damaged:
-        """The error with the name of the entry that it is about, and the archive's."""
-        name = shown(self._name or fields[0].partition(b"\0")[0])
-        text = error.message
-        for prefix in ("read tar: ", f"read {self._what}: "):
-            text = text[len(prefix) :] if text.startswith(prefix) else text
-        return error if name in text else Damaged(f"read {self._what}: entry {name}: {text}")
+            if not error.message.startswith(_UNPLACED):
+                raise
+            name = self._name if self._name is not before else fields[0].partition(b"\0")[0]
+            text = error.message[len(_UNPLACED) :]
+            raise Damaged(f"read {self._what}: entry {shown(name)}: {text}") from error
 
     # the stream
 
