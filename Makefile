@@ -40,8 +40,7 @@ lint: $(VENV)/test.installed ## ruff
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/test.installed collection ## mypy, strict
-	cd .collections && $(BIN)/mypy --strict --namespace-packages --explicit-package-bases \
-	    --python-executable $(BIN)/python ansible_collections/hull/engine/plugins
+	cd .collections && $(BIN)/mypy --config-file $(CURDIR)/pyproject.toml ansible_collections/hull/engine/plugins
 
 unit: $(VENV)/test.installed collection ## tests that need neither root nor a network
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)

@@ -59,12 +59,12 @@ def run_module(operation: Callable[[Task], Result], arguments: dict[str, dict[st
         result = _operate(module, operation)
     except Exception as error:  # the border: whatever it is, the user gets one message
         failure = error
-    if failure is None:
-        for warning in result.pop("warnings", []):
-            module.warn(warning)
-        module.exit_json(**result)
-    traced = bool(module._debug or module._verbosity >= _TRACEBACK_VERBOSITY)
-    module.fail_json(**failure_result(failure, traced=traced))
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
+    if failure is not None:
+        traced = bool(module._debug or module._verbosity >= _TRACEBACK_VERBOSITY)
+        module.fail_json(**failure_result(failure, traced=traced))
+    module.exit_json(**result)
 
 
 def _operate(module: AnsibleModule, operation: Callable[[Task], Result]) -> Result:
