@@ -133,7 +133,8 @@ class TarReader:
     def next_entry(self) -> Entry | None:
         """The next entry, None at the end. What was not read of the current one's data is skipped. Raises Damaged."""
         if self._left or self._padding:
-            self._skip(self._left + self._padding)
+            self._skip(self._left)
+            self._skip(self._padding, may_end=True)  # some writers leave the last padding out
             self._left = self._padding = 0
         header = self._header()
         if header is None:
@@ -186,7 +187,7 @@ class TarReader:
         where = f"in entry {shown(self._name)}" if self._name else "in a header"
         return Damaged(f"read {self._what}: the archive is cut off {where}")
 
-    def _skip(self, count: int) -> None:
+    def _skip(self, count: int, *, may_end: bool = False) -> None:
         while count > 0:
             have = len(self._buffer) - self._position
             if have >= count:
@@ -199,6 +200,8 @@ class TarReader:
                 self.size_bytes += count
                 return
             if not self._fill(1):
+                if may_end:
+                    return
                 raise self._truncated()
 
     def read_some(self) -> bytes | memoryview:
