@@ -298,6 +298,12 @@ def test_input_on_a_terminal_and_a_new_size(box: Box) -> None:
     assert "40 90\r\n" in result.text and "got word\r\n" in result.text
 
 
+def test_our_own_pid_1_tells_nothing_of_the_host(box: Box) -> None:
+    result = box.sh("cat /proc/1/cmdline; ls -l /proc/1/exe", init=True)
+    assert result.stdout.split(b"\0")[0] == b"init" and b"hull" not in result.stdout
+    assert b"cannot read link" in result.stderr
+
+
 def test_our_own_pid_1_reaps_and_forwards(box: Box) -> None:
     plan = box.plan(
         "sh", "-c", "trap 'echo got; exit 3' TERM; (sleep 0.01 &) ; echo ready; while :; do sleep 0.05; done", init=True

@@ -512,6 +512,15 @@ def test_a_monitor_killed_during_the_launch_leaves_nothing_after_reconcile(box: 
         assert gone(plan)
 
 
+def test_a_spawner_without_its_launch_code_goes_and_takes_its_cgroup_along(box: Box) -> None:
+    with open_box() as other:
+        other.run(other.plan("true"))
+        pid = other.spawner()
+        os.rename(other.paths.launch, other.paths.launch + ".gone")
+        wait_for(lambda: comm(pid) != "hull-spawner", "the spawner to end", 20)
+        assert other.leftovers() == []
+
+
 def test_two_starts_at_once_give_one_container(box: Box) -> None:
     plan = box.plan("sleep", "1000")
     children = []

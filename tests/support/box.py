@@ -128,7 +128,7 @@ class Box:
             if name.isdigit() and int(name) != os.getpid():
                 try:
                     with open(f"/proc/{name}/cmdline", "rb") as file:
-                        if b"hull_launch" in (line := file.read()) and marker in line:
+                        if b"hull" in (line := file.read()) and marker in line and comm(int(name)).startswith("hull-"):
                             found.append(int(name))
                 except OSError:
                     pass
@@ -149,8 +149,12 @@ class Box:
             except ProcessLookupError:
                 pass
         wait_for(lambda: not self.processes(), "the engine's processes to end")
-        remove_if_empty(detect(), self.paths.cgroup)
+        wait_for(self._cgroups_gone, "the engine's cgroups to go")
         shutil.rmtree(self.top)
+
+    def _cgroups_gone(self) -> bool:
+        remove_if_empty(detect(), self.paths.cgroup)
+        return self.leftovers() == []
 
     def leftovers(self) -> list[str]:
         """What the kernel still knows of this box's containers."""

@@ -20,8 +20,9 @@ from .._kernel.cgroup_host import CgroupHost
 from .._kernel.cgroups import Cgroup
 from .._kernel.namespaces import enter
 from .._kernel.processes import open_process
-from .._sys.privilege_calls import set_dumpable
+from .._sys.privilege_calls import set_dumpable, set_name
 from .._sys.process_calls import clone3
+from .._sys.process_title import set_title
 from .._sys.sched_flags import CLONE_PARENT
 from . import handshake, init, process_setup
 from .launch_plan import ProcessPlan
@@ -174,6 +175,8 @@ def _join(
     """The joiner. Never returns. Its message after the clone is the process's pid, as the caller numbers it."""
     try:
         set_dumpable(False)
+        set_name("exec")
+        set_title("exec")
         cgroup.enter()
         os.umask(0o022)
         limits = process_setup.set_limits(process)

@@ -15,8 +15,9 @@ from .._base.values import Value
 from .._kernel.mounts import attach, clone_tree
 from .._kernel.rtnetlink import Route
 from .._sys.file_calls import close_range
-from .._sys.privilege_calls import set_dumpable
+from .._sys.privilege_calls import set_dumpable, set_name
 from .._sys.process_calls import setdomainname, sethostname, setns, unshare
+from .._sys.process_title import set_title
 from .._sys.sched_flags import CLONE_NEWCGROUP, CLONE_NEWNET
 from . import handshake, process_setup
 from .console import open_terminal, take_control
@@ -59,6 +60,8 @@ def run_init(context: InitContext) -> None:
 def _prepare_and_execute(context: InitContext, channel: list[int]) -> None:
     plan, process = context.plan, context.plan.process
     set_dumpable(False)
+    set_name("init")
+    set_title("init")
     context.cgroup.enter(cloned_into=context.cloned_into)
     if plan.userns is not None:
         handshake.expect(channel[0], handshake.GO)

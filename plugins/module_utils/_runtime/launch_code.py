@@ -96,6 +96,7 @@ FILES = (
     "_sys/prctl_options.py",
     "_sys/privilege_calls.py",
     "_sys/process_calls.py",
+    "_sys/process_title.py",
     "_sys/sched_flags.py",
 )
 

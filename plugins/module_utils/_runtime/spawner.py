@@ -23,8 +23,9 @@ from time import monotonic
 
 from .._base import codec
 from .._base.errors import Damaged, HullError, Invalid
+from .._kernel.cgroup_files import write_text
 from .._kernel.cgroup_host import detect
-from .._kernel.cgroups import enter_supervisor
+from .._kernel.cgroups import enter_supervisor, remove_if_empty
 from .._sys.file_calls import close_range
 from .._sys.privilege_calls import set_dumpable, set_name
 from . import protocol
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 IDLE_S = 600
-_LOOK_S = 30
+_LOOK_S = 10
 _REQUEST_TIMEOUT_S = 30
 _LISTENER = 3
 
@@ -61,12 +62,13 @@ def main(socket_path: str, launch_directory: str, cgroup_parent: str) -> None:
                 last = monotonic()
             continue
         if not _still_wanted(socket_path, inode, launch_directory):
-            return
+            break
         if monotonic() - last > IDLE_S:
             os.unlink(socket_path)  # from now on clients start another; those already waiting are served below
             while _serve_one(listener):
                 pass
-            return
+            break
+    _leave_cgroup(cgroup_parent)
 
 
 def _settle_in(cgroup_parent: str) -> None:
@@ -88,6 +90,18 @@ def _settle_in(cgroup_parent: str) -> None:
         enter_supervisor(detect(), cgroup_parent)
     except (HullError, OSError):
         pass  # a host without writable cgroups: the launch will say what is missing
+
+
+def _leave_cgroup(cgroup_parent: str) -> None:
+    """Go back to the roots and take the engine's cgroups along where nothing else is in them."""
+    try:
+        host = detect()
+        for root in (*(root for name, root in host.mounts.items() if name.startswith("name=")), host.unified):
+            if root:
+                write_text(f"{root}/cgroup.procs", "0")
+        remove_if_empty(host, cgroup_parent)
+    except (HullError, OSError):
+        pass  # whoever starts the next container finds them
 
 
 def _still_wanted(socket_path: str, inode: int, launch_directory: str) -> bool:
