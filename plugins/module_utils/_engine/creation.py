@@ -214,10 +214,12 @@ def _commit(
     engine: Engine, spec: ContainerSpec, image: ImageRecord, plan: LaunchPlan, mounts: tuple[MountSpec, ...]
 ) -> ContainerRecord:
     """The directory and, in one transaction, the lease and the record."""
-    from .._net.bridges import ensure_bridge
-
     database = engine.records
-    network = ensure_bridge(database, engine.paths) if spec.network_mode == BRIDGE_NETWORK else None
+    network = None
+    if spec.network_mode == BRIDGE_NETWORK:
+        from .._net.bridges import ensure_bridge  # 2 ms with netlink and nftables
+
+        network = ensure_bridge(database, engine.paths)
     directory = engine.paths.container(plan.container_id)
     os.makedirs(directory, mode=0o700)
     for name in ("upper", "work"):
