@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import shutil
 import stat
 import struct
@@ -424,11 +425,13 @@ def test_links_inside_the_layer_are_followed_to_where_they_lead(place: Place) ->
         entry("lib/one", b"1"),
         entry("lib64/two", b"2"),
         entry("usr/x/three", b"3"),
+        symlink("usr/y", "/lib"),
+        entry("usr/y/four", b"4"),
         symlink("run", "var/run"),
         entry("run/pid", b"4"),
         directory("lib/sub", mode=0o700),
     )
-    assert sorted(os.listdir(place.fs / "usr/lib")) == ["one", "sub", "three", "two"]
+    assert sorted(os.listdir(place.fs / "usr/lib")) == ["four", "one", "sub", "three", "two"]
     assert (place.fs / "var/run/pid").read_bytes() == b"4"
     assert os.readlink(place.fs / "lib") == "usr/lib"
     assert stat.S_IMODE(os.stat(place.fs / "usr/lib/sub").st_mode) == 0o700
@@ -516,7 +519,12 @@ def test_more_directories_than_descriptors(place: Place) -> None:
     names = [f"d{number}/e" for number in range(400)]
     entries = [entry(f"{name}/{file}", b"x") for file in range(2) for name in names]
     links = [hard_link(f"d{number}/link", f"d{(number * 7 + 3) % 400}/e/1") for number in range(400)]
-    place.take(*entries, *links)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        place.take(*entries, *links)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert sum(len(files) for _place, _names, files in os.walk(place.fs)) == 1200
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESERVE = 64 * 1024 * 1024  # free space that no layer may take
-_LAST_SECOND = (1 << 33) - 1
+_LAST_NS = ((1 << 33) - 1) * 10**9
 _LONGEST_LINK = 4095
 _KEPT_XATTRS = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 _CONTENT_ERRNOS = frozenset((EINVAL, ELOOP, ENAMETOOLONG))
@@ -225,7 +225,7 @@ class _Writer:
             if entry.segments is not None:
                 _copy_sparse(reader, out, entry)
             elif entry.stored:
-                _copy(reader, out)
+                _copy(reader, out, entry.stored)
             self._describe(out, entry, mode & ~self._umask)
         finally:
             os.close(out)
@@ -367,12 +367,11 @@ class _Writer:
                 os.close(fd)
 
 
-def _copy(reader: TarReader, out: int) -> None:
+def _copy(reader: TarReader, out: int, left: int) -> None:
     write = os.write
-    while True:
+    while left:
         piece = reader.read_some()
-        if not piece:
-            return
+        left -= len(piece)
         written = write(out, piece)
         while written < len(piece):
             written += write(out, piece[written:])
@@ -399,7 +398,7 @@ def _is_kept(name: bytes) -> bool:
 
 def _clamped(time_ns: int) -> int:
     """A time that every file system can hold: from 1970 to 2242."""
-    return min(max(time_ns, 0), _LAST_SECOND * 10**9)
+    return time_ns if 0 <= time_ns <= _LAST_NS else 0 if time_ns < 0 else _LAST_NS
 
 
 def _explained(error: OSError, name: bytes) -> Exception:
