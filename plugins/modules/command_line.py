@@ -29,7 +29,8 @@ options:
     default: present
   interpreter:
     description:
-      - The Python that executes it. Not given, it is the one that executes this module.
+      - The Python that executes it. Not given, it is the one that executes this module, by a name that stays where an
+        upgrade changes its version; of a virtual environment the Python that it was made from.
       - Another Python 3.9 or newer works too, but starts more slowly.
     type: path
 seealso:
@@ -103,8 +104,7 @@ def executable(interpreter: str) -> bytes:
 
 def ensure_command(task: Task) -> dict[str, Any]:
     """Bring the file to what the task says."""
-    import sys
-
+    from ansible_collections.hull.engine.plugins.module_utils._module.command_line import lasting_interpreter
     from ansible_collections.hull.engine.plugins.module_utils._module.installed_file import ensure_absent, ensure_file
 
     path = task.options["path"]
@@ -113,7 +113,7 @@ def ensure_command(task: Task) -> dict[str, Any]:
     from ansible_collections.hull.engine.plugins.module_utils._base.digests import sha256_of
     from ansible_collections.hull.engine.plugins.module_utils._base.version import VERSION
 
-    content = executable(task.options["interpreter"] or sys.executable)
+    content = executable(task.options["interpreter"] or lasting_interpreter())
     result = outcome_result(ensure_file(path, content, mode=0o755, check=task.check), "file")
     return {**result, "path": path, "version": VERSION, "digest": sha256_of(content)}
 

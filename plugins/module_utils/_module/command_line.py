@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import zipfile
 from importlib.util import MAGIC_NUMBER, source_hash
 from marshal import dumps
@@ -42,6 +43,7 @@ sys.path.insert(0, sys.argv[1])
 from hull._cli.main import main
 os._exit(main(sys.argv[2:]))' "$0" "$@"
 """
+_LASTING_NAMES = ("/usr/bin/python3", "/usr/libexec/platform-python", "/usr/local/bin/python3")
 _UNCHECKED_HASH = 0b01
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -83,6 +85,13 @@ def _sources_in_directory(directory: str) -> dict[str, bytes]:
 def _belongs(path: str) -> bool:
     layer, _, name = path.partition("/")
     return layer in _LAYERS and name.endswith(".py") and name != "__init__.py"
+
+
+def lasting_interpreter() -> str:
+    """The path of the Python that runs now by which it will be found for longest: no virtual environment's."""
+    actual = os.path.realpath(sys.executable)
+    lasting = (path for path in _LASTING_NAMES if os.path.realpath(path) == actual)
+    return next(lasting, actual)
 
 
 def build(sources: dict[str, bytes], interpreter: str) -> bytes:

@@ -67,3 +67,16 @@ def test_sources_come_from_the_archive_that_ansible_sends(tmp_path):
         archive.writestr("ansible/module_utils/basic.py", "basic")
     loader = SimpleNamespace(archive=str(payload))
     assert command_line.sources_beside(loader, f"{payload}/{prefix}/_cli/main.py") == {"_cli/main.py": b"main"}
+
+
+def test_the_interpreter_is_not_that_of_a_virtual_environment(tmp_path, monkeypatch):
+    (tmp_path / "python").symlink_to("/usr/bin/python3")
+    monkeypatch.setattr(command_line.sys, "executable", str(tmp_path / "python"))
+    assert command_line.lasting_interpreter() == "/usr/bin/python3"
+
+
+def test_an_interpreter_in_a_place_of_its_own_is_named_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "python3.99").write_bytes(b"")
+    (tmp_path / "python").symlink_to("python3.99")
+    monkeypatch.setattr(command_line.sys, "executable", str(tmp_path / "python"))
+    assert command_line.lasting_interpreter() == str(tmp_path / "python3.99")
