@@ -130,9 +130,9 @@ def test_published_ports_stay_when_rules_are_repaired_and_bridges_added(host: Ne
         Published("127.0.0.1", 53, 5353, "udp", "10.88.0.6"),
         Published("0.0.0.0", 8080, 80, "tcp", "10.88.0.5"),
     ]
-    listed = host.run(command, "nft", "list", "ruleset")
-    assert "elements = { tcp . 8080 : 10.88.0.5 . 80 }" in listed
-    assert "elements = { udp . 127.0.0.1 . 53 : 10.88.0.6 . 5353 }" in listed
+    listed = host.run(command, "nft", "--numeric-protocol", "list", "ruleset")
+    assert "elements = { 6 . 8080 : 10.88.0.5 . 80 }" in listed
+    assert "elements = { 17 . 127.0.0.1 . 53 : 10.88.0.6 . 5353 }" in listed
     assert 'oifname != "hull1" ip saddr 10.89.0.0/16 masquerade' in listed
 
 

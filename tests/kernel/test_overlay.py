@@ -19,6 +19,7 @@ from ansible_collections.hull.engine.plugins.module_utils._base.errors import (
 from ansible_collections.hull.engine.plugins.module_utils._kernel import mounts, namespaces, overlay
 from ansible_collections.hull.engine.plugins.module_utils._sys import calls
 
+from tests.support.idmapping import tmpfs_can_be_idmapped
 from tests.support.isolated import run_isolated
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -64,20 +65,6 @@ def listing(directory_fd: int) -> list[str]:
         return sorted(os.listdir(fd))
     finally:
         os.close(fd)
-
-
-def can_be_idmapped(place: Path | None) -> bool:
-    """Whether the kernel shifts owners on the file system of a directory, or for None on a tmpfs (Linux 6.3)."""
-    mount_fd = mounts.clone_tree(str(place), recursive=False) if place else mounts.new_filesystem("tmpfs")
-    user_fd = namespaces.make_user_namespace([(0, 100000, 65536)], [(0, 100000, 65536)])
-    try:
-        mounts.idmap(mount_fd, user_fd)
-    except Unsupported:
-        return False
-    finally:
-        os.close(mount_fd)
-        os.close(user_fd)
-    return True
 
 
 @pytest.mark.parametrize("way", ["stack", "stack_old"])
@@ -215,9 +202,7 @@ def test_owners_are_shifted_on_layers_and_upper_and_stored_unshifted(tmp_path: P
         status = os.stat("file0", dir_fd=fd)
         return status.st_uid, os.stat("new", dir_fd=fd).st_uid
 
-    tmpfs = can_be_idmapped(None)
-    if not tmpfs and not can_be_idmapped(tmp_path):
-        pytest.skip(f"this kernel can idmap neither a tmpfs nor the file system of {tmp_path}")
+    tmpfs = tmpfs_can_be_idmapped(tmp_path)
 
     def act() -> Any:
         store = Store(tmp_path, tmpfs=tmpfs)
