@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,8 +79,9 @@ class Hull:
             "HULL_CONFIG": paths.config,
             "PATH": f"{HULL.parent}:{os.environ['PATH']}",
         }
-        # In tests with another Python the command runs with that one, else as a user starts it.
-        self.command = [str(HULL)] if sys.version_info[:2] == (3, 11) else [sys.executable, "-I", "-S", str(HULL)]
+        # HULL_TEST_PYTHON: another Python than the one that the command names itself.
+        python = os.environ.get("HULL_TEST_PYTHON")
+        self.command = [python, "-I", "-S", str(HULL)] if python else [str(HULL)]
 
     def run(
         self, *words: str, stdin: bytes | None = None, env: dict[str, str] | None = None

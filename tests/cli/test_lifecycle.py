@@ -168,3 +168,14 @@ def test_port_tells_where_a_container_is_reached(shared):
     assert f"{lines['80/tcp']}->80/tcp" in shared("ps", "--format", "{{.Ports}}")
     assert "port 81/tcp is not published" in shared.fails(1, "port", "published", "81")
     shared("rm", "-f", "published")
+
+
+def test_a_label_can_not_steer_the_terminal(shared):
+    shared("create", "--name", "evil", "-l", "a=\x1b[31mred", "busybox")
+    template = "{{json .Config.Labels.a}} {{.Config.Labels.a}}"
+    for words in (["ps", "-a", "--format", "{{.Labels}}"], ["inspect", "-f", template, "evil"]):
+        with shared.terminal(*words) as terminal:
+            assert terminal.exit_code() == 0
+            assert b"\\x1b[31mred" in terminal.seen and b"\x1b" not in terminal.seen
+    assert shared("ps", "-a", "--format", "{{.Labels}}") == "a=\x1b[31mred\n"
+    shared("rm", "evil")

@@ -10,7 +10,7 @@ from .._engine import images
 from .ages import ago, date
 from .command import Command
 from .flags import UsageError, many, switch, text
-from .printing import STDIN, is_terminal, put, put_line, visible
+from .printing import STDIN, is_terminal, put, put_line, put_untrusted, visible
 from .tables import Column, render_rows
 from .targets import for_each
 
@@ -118,7 +118,7 @@ def _list(invocation: Invocation) -> int:
         return 0
     digests = invocation.is_on("digests")
     columns = [column for column in _COLUMNS if digests or column.field != "Digest"]
-    put(render_rows(columns, rows, invocation.text("format")))
+    put_untrusted(render_rows(columns, rows, invocation.text("format")))
     return 0
 
 

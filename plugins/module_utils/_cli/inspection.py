@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .._base.codec import render
 from .._base.errors import NotFound
-from .printing import put, put_error
+from .printing import put, put_error, put_untrusted
 from .tables import pretty
 
 TYPE_CHECKING = False
@@ -32,5 +32,5 @@ def show_documents(names: Iterable[str], facts_of: Callable[[str], dict[str, Any
         from .templates import parse_template
 
         template = parse_template(layout)
-        put("".join(template.expand(document) + "\n" for document in documents))
+        put_untrusted("".join(template.expand(document) + "\n" for document in documents))
     return code

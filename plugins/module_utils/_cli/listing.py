@@ -10,7 +10,7 @@ from .._engine import containers
 from .ages import ago, date, span
 from .command import Command
 from .flags import UsageError, many, switch, text
-from .printing import put
+from .printing import put, put_untrusted
 from .tables import Column, align, render_rows
 
 TYPE_CHECKING = False
@@ -159,7 +159,7 @@ def _ps(invocation: Invocation) -> int:
     if invocation.is_on("quiet"):
         put("".join(f"{row['ID']}\n" for row in rows))
     else:
-        put(render_rows(_COLUMNS, rows, invocation.text("format")))
+        put_untrusted(render_rows(_COLUMNS, rows, invocation.text("format")))
     return 0
 
 

@@ -38,6 +38,11 @@ def put_line(text: str) -> None:
     put(text + "\n")
 
 
+def put_untrusted(text: str) -> None:
+    """Write text that others chose (labels, names in a template's lines); on a terminal it can't steer that."""
+    put(visible(text, keep="\n\t") if is_terminal(STDOUT) else text)
+
+
 def put_error(text: str) -> None:
     """Write a line to standard error, with control characters escaped; one that is closed is nobody's concern."""
     try:

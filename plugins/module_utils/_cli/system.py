@@ -8,7 +8,7 @@ from .._base.errors import Invalid, NotFound
 from .._base.version import VERSION
 from .command import Command
 from .flags import switch, text
-from .printing import put, put_error, put_line, visible
+from .printing import put, put_error, put_line, put_untrusted, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _document(document: dict[str, Any], layout: str | None) -> bool:
     from .._base.codec import render
     from .templates import parse_template
 
-    put_line(render(document) if layout == "json" else parse_template(layout).expand(document))
+    put_untrusted((render(document) if layout == "json" else parse_template(layout).expand(document)) + "\n")
     return True
 
 

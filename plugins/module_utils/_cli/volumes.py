@@ -7,7 +7,7 @@ from __future__ import annotations
 from .._engine import volumes
 from .command import Command
 from .flags import UsageError, many, switch, text
-from .printing import STDIN, is_terminal, put, put_line
+from .printing import STDIN, is_terminal, put, put_line, put_untrusted
 from .tables import Column, render_rows
 from .targets import for_each
 
@@ -65,7 +65,7 @@ def _list(invocation: Invocation) -> int:
     if invocation.is_on("quiet"):
         put("".join(f"{row['Name']}\n" for row in rows))
     else:
-        put(render_rows(_COLUMNS, rows, invocation.text("format")))
+        put_untrusted(render_rows(_COLUMNS, rows, invocation.text("format")))
     return 0
 
 
