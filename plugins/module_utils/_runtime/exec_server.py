@@ -14,7 +14,7 @@ from time import monotonic_ns
 
 from .._base.errors import Conflict, HullError
 from .._kernel.cgroup_host import detect
-from .._sys.privilege_calls import set_child_subreaper, set_name
+from .._sys.privilege_calls import set_name
 from .._sys.process_title import set_title
 from . import protocol, state
 from .clients import Client, Clients
@@ -108,7 +108,6 @@ def run_exec(connection: socket, decoder: protocol.Decoder, request: dict[str, A
         pthread_sigmask(SIG_SETMASK, ())
         set_name("hull-exec")
         set_title(f"hull-exec {request['run_directory']}")
-        set_child_subreaper(True)
         server = ExecServer(connection, decoder)
         server.serve(str(request["run_directory"]), process, attach=bool(request.get("attach", True)))
         code = 0

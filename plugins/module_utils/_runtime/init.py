@@ -14,7 +14,10 @@ from .._base.errors import LaunchError
 from .._base.values import Value
 from .._kernel.mounts import attach, clone_tree
 from .._kernel.rtnetlink import Route
-from .._sys.file_calls import close_range
+from .._kernel.targets import is_null
+from .._sys.file_calls import close_range, openat2
+from .._sys.mount_flags import AT_FDCWD
+from .._sys.open_flags import RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from .._sys.privilege_calls import set_dumpable, set_name
 from .._sys.process_calls import setdomainname, sethostname, setns, unshare
 from .._sys.process_title import set_title
@@ -106,12 +109,36 @@ def _enter_namespaces(context: InitContext) -> None:
 
 def connect_pipes(stdio: tuple[int, int, int], uid: int) -> None:
     """Make the pipes' ends descriptors 0 to 2, and the container's null device where there is none."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    null = open_null() if -1 in stdio else -1
     for number, fd in enumerate(stdio):
         if fd >= 0 and uid:
             os.fchown(fd, uid, -1)  # our own pipe; so that the user can open /dev/stdout
         os.dup2(fd if fd >= 0 else null, number)
-    os.close(null)
+    if null >= 0:
+        os.close(null)
+
+
+def open_null() -> int:
+    """The null device of the root that the caller is in; where that is no longer one, an input that has ended.
+
+    Root in the container may have put a link there, to a descriptor of the engine for one. So no link is followed.
+    """
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        fd = openat2(AT_FDCWD, "/dev/null", flags, resolve=RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+    except OSError:
+        return _ended_input()
+    if is_null(fd):
+        os.set_blocking(fd, True)
+        return fd
+    os.close(fd)
+    return _ended_input()
+
+
+def _ended_input() -> int:
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    return read_end
 
 
 def connect_terminal(channel_fd: int, uid: int, rows: int, columns: int) -> int:

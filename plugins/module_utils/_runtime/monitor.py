@@ -20,7 +20,7 @@ from time import monotonic_ns, sleep, time_ns
 from .._base.errors import Conflict, HullError, LaunchError
 from .._kernel.cgroup_host import detect
 from .._kernel.processes import send_signal, start_time
-from .._sys.privilege_calls import set_child_subreaper, set_name
+from .._sys.privilege_calls import set_name
 from .._sys.process_title import set_title
 from . import control, protocol, state
 from .clients import Client, Clients, peer_uid
@@ -373,7 +373,6 @@ def run_monitor(connection: socket, decoder: protocol.Decoder, request: dict[str
         pthread_sigmask(SIG_SETMASK, ())
         set_name("hull-monitor")
         set_title(f"hull-monitor {plan.name} {plan.run_directory}")
-        set_child_subreaper(True)
         Monitor(plan).serve(
             Client(connection, decoder),
             attach=bool(request.get("attach")),
