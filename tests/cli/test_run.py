@@ -35,6 +35,7 @@ def test_the_exit_code_is_the_containers(shared, command, code):
         (["busybox", "/nowhere"], 127, "/nowhere"),
         (["busybox", "/etc/passwd"], 126, "/etc/passwd"),
         (["no-such-image:1"], 125, "no-such-image"),
+        (["--device", "/dev/nowhere", "busybox"], 125, "--device: /dev/nowhere: no such device"),
         (["--memory", "1", "busybox"], 125, "--memory: 1 bytes are too little"),
         (["--mount", "type=bind,src=/nowhere/at/all,dst=/x", "busybox"], 125, "/nowhere/at/all"),
     ],
@@ -177,3 +178,22 @@ def test_inspect_shows_what_was_asked_for(shared):
     assert facts["Config"]["Healthcheck"]["Test"] == ["CMD-SHELL", "true"]
     shared("rm", "-v", "shown")
     assert shared("volume", "ls", "-q") == ""
+
+
+def test_only_root_may(shared):
+    done = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--clear-groups", *shared.command, "ps"], env=shared.env, capture_output=True
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"hull: only root can manage containers; use sudo\n"
+
+
+def test_closed_standard_streams_do_no_harm(shared):
+    script = "hull run --rm -i --network none busybox sh -c 'cat; echo end' <&-; hull ps >&-; hull ps -q 2>&-"
+    assert shared.shell(script) == "end\n"
+
+
+def test_a_full_disk_behind_standard_output_is_told(shared):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*shared.command, "ps"], env=shared.env, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"hull: ps: no space left on device\n")

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+
+from .._base.errors import Denied
 from .._base.values import Value
 from .flags import Flag, Parsed, UsageError, parse_flags, switch
 
@@ -50,10 +53,16 @@ class Invocation(Value):
         return self.parsed.items(name)
 
     def engine(self) -> Engine:
-        """The engine that the flags name; the caller closes it (`with invocation.engine() as engine:`)."""
+        """The engine that the flags name; the caller closes it (`with invocation.engine() as engine:`).
+
+        Raises Denied for anyone but root, who alone can read the records.
+        """
         from .._engine.engine import open_engine
 
-        return open_engine(self.settings.root, self.settings.run, self.settings.config)
+        engine = open_engine(self.settings.root, self.settings.run, self.settings.config)
+        if os.geteuid() != 0:
+            raise Denied("only root can manage containers", hint="use sudo")
+        return engine
 
 
 class Command(Value):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from .._base.errors import Invalid, NotFound
+from .._base.units import parse_duration
 from .flags import many, switch, text
 
 TYPE_CHECKING = False
@@ -201,6 +202,9 @@ def _mount(entry: str) -> dict[str, Any]:
 def _healthcheck(parsed: Parsed) -> dict[str, Any] | None:
     given = {name.replace("-", "_"): parsed.text(f"health-{name}") for name in _HEALTH_FLAGS}
     details = {name: value for name, value in given.items() if value is not None}
+    for name, value in details.items():
+        if name != "retries":
+            parse_duration(value, option=f"--health-{name.replace('_', '-')}")  # so that an error names the flag
     command = parsed.text("health-cmd")
     if parsed.is_on("no-healthcheck"):
         if details or command is not None:

@@ -8,7 +8,7 @@ could not start it; 1 for any other error; 130 after Ctrl-C; 141 where the reade
 
 from __future__ import annotations
 
-from .._base.errors import HullError, Invalid, LaunchError
+from .._base.errors import HullError, LaunchError
 from .command import HELP, Invocation, Settings
 from .flags import UsageError, parse_flags, switch, text
 from .printing import open_standard_streams, put_error
@@ -92,12 +92,9 @@ def report(command: Command, error: Exception) -> int:
 
 def _worded(command: Command, error: HullError) -> str:
     """The message, with the flag in place of the module's option."""
-    message = str(error)
-    if isinstance(error, Invalid) and error.option:
-        flag = command.flag_of(error.option)
-        if flag and message.startswith(f"{error.option}: "):
-            return flag + message[len(error.option) :]
-    return message
+    option, colon, rest = str(error).partition(": ")
+    flag = command.flag_of(option)
+    return f"{flag}{colon}{rest}" if flag else str(error)
 
 
 def _show_traceback(error: Exception) -> None:

@@ -114,6 +114,7 @@ def test_health_flags_become_one_check():
     ("words", "message"),
     [
         (["--health-interval", "5s"], "--health-interval: needs --health-cmd"),
+        (["--health-cmd", "x", "--health-start-period", "zz"], "--health-start-period: 'zz' is not a duration"),
         (["--no-healthcheck", "--health-cmd", "x"], "--no-healthcheck: can't be used together"),
     ],
 )
