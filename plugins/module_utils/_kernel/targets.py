@@ -218,7 +218,7 @@ class Masks:
         self._root_fd = root_fd
         self._empty_fd = -1
         self._null_fd = os.open(null_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if not _is_null(self._null_fd):
+        if not is_null(self._null_fd):
             self.close()
             raise Denied(f"hide paths of the container: {null_path} is not the null device")
 
@@ -251,12 +251,13 @@ class Masks:
     def _cover_file(self, path: str, target_fd: int) -> None:
         mount_fd = clone_tree("", dir_fd=self._null_fd, recursive=False)
         try:
+            set_attributes(mount_fd, ("ro", "nosuid", "noexec"))  # or the container could chmod the host's device
             attach(mount_fd, target_fd, name=path)
         finally:
             os.close(mount_fd)
         covered_fd = self._look_again(path)
         try:
-            if not _is_null(covered_fd):
+            if not is_null(covered_fd):
                 raise Denied(f"hide {path} of the container: it is still visible")
         finally:
             os.close(covered_fd)
@@ -289,6 +290,7 @@ class Masks:
         return fd
 
 
-def _is_null(fd: int) -> bool:
+def is_null(fd: int) -> bool:
+    """Whether a descriptor is of the null device."""
     status = os.fstat(fd)
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE
