@@ -20,9 +20,11 @@ from typing import IO, Any
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, HullError, Invalid, NotFound
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+from ansible_collections.hull.engine.plugins.module_utils._image import archives
 from ansible_collections.hull.engine.plugins.module_utils._image.archives import Loaded, load
 from ansible_collections.hull.engine.plugins.module_utils._image.platform import host_platform, parse_platform
 from ansible_collections.hull.engine.plugins.module_utils._image.reference import parse_reference
+from ansible_collections.hull.engine.plugins.module_utils._image.register import discard_layers
 from ansible_collections.hull.engine.plugins.module_utils._image.rootfs import import_rootfs
 from ansible_collections.hull.engine.plugins.module_utils._store.database import Database, open_database
 from ansible_collections.hull.engine.plugins.module_utils._store.layers import list_layers
@@ -468,6 +470,20 @@ def test_a_failed_load_spares_the_layers_that_others_have(store: Store) -> None:
     assert store.layers() == [LAYER_ID] and [tag.reference for tag in store.database.tags()] == [
         "docker.io/library/app:1"
     ]
+
+
+def test_a_failed_load_takes_its_good_layers_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives.os, "sched_getaffinity", lambda _pid: {0})  # one after another, the largest first
+    good = tar_of({"f": bytes(100_000)})
+    config = config_of(digest_of(good), digest_of(b"never"))
+    layers = [good, tar_of({"g": bytes(10)})]
+    refuse(store, make_tar(*saved(layers, names=["a", "b"], config=config, config_name="c.json", tags=None)), "diff ID")
+
+
+def test_layers_that_an_image_has_meanwhile_are_not_discarded(store: Store) -> None:
+    store.load(io.BytesIO(one_layer()))
+    discard_layers(store.paths, store.database, [LAYER_ID, digest_of(b"never")])
+    assert store.layers() == [LAYER_ID]
 
 
 def test_two_loads_at_once_share_their_layers(store: Store, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
-from ansible_collections.hull.engine.plugins.module_utils._store import temporary
+from ansible_collections.hull.engine.plugins.module_utils._store import layers, temporary
 from ansible_collections.hull.engine.plugins.module_utils._store.garbage import empty_trash, sweep_temporary
 from ansible_collections.hull.engine.plugins.module_utils._store.layers import (
     has_layer,
@@ -75,6 +75,20 @@ def test_the_layer_that_is_there_stays(paths: Paths) -> None:
         late.publish(ONE, 4)
         later.publish(ONE, 0)
     assert Path(paths.layer(ONE), "fs/file").read_text() == "first"
+    assert os.listdir(paths.temporary) == []
+
+
+def test_the_faster_of_two_processes_wins(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = layers.write_atomic
+
+    def overtaken(path: str, data: bytes) -> None:
+        monkeypatch.setattr(layers, "write_atomic", write)
+        add(paths, ONE, "faster")
+        write(path, data)
+
+    monkeypatch.setattr(layers, "write_atomic", overtaken)
+    add(paths, ONE, "slower")
+    assert Path(paths.layer(ONE), "fs/file").read_text() == "faster"
     assert os.listdir(paths.temporary) == []
 
 
