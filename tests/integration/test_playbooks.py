@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Playbooks
 
 DIRECTORY = Path(__file__).with_name("playbooks")
+DEMONSTRATION = Path(__file__).resolve().parents[2] / "playbooks/hello.yml"
 
 
 @pytest.mark.parametrize("playbook", sorted(DIRECTORY.glob("*.yml")), ids=lambda path: path.stem)
@@ -36,3 +39,16 @@ def test_role_changes_nothing_the_second_time(playbooks: Playbooks) -> None:
 def test_the_password_of_a_registry_is_not_shown(playbooks: Playbooks) -> None:
     """Not even with -vvv and --diff."""
     assert "swordfish" not in playbooks.run(DIRECTORY / "role_host.yml", "-vvv", "--diff").partition("PLAY [")[2]
+
+
+@pytest.mark.parametrize("image", ["", "{registry}/team/small:1"], ids=["from this machine", "from a registry"])
+def test_demonstration(playbooks: Playbooks, image: str) -> None:
+    """What `make demo` runs, and `make demo IMAGE=...`, in directories of its own."""
+    variables = {
+        "hello_image": image.format(**playbooks.variables),
+        "hello_root": playbooks.paths.root,
+        "hello_run": playbooks.paths.run,
+    }
+    output = playbooks.run(DEMONSTRATION, "-e", json.dumps(variables))
+    assert output.count("Hello world\\n") == 2
+    assert not os.path.exists(playbooks.paths.root)
