@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EEXIST
 
 from .._store.locks import lock
 
@@ -97,8 +98,22 @@ class _Copy:
         first = self._names.setdefault((found.st_dev, found.st_ino), path + name)
         if first == path + name:
             return False
-        os.link(first, name, src_dir_fd=self._root, dst_dir_fd=destination, follow_symlinks=False)
+        parent, _, base = first.rpartition("/")
+        directory = _open_plain(self._root, parent or ".")
+        try:
+            os.link(base, name, src_dir_fd=directory, dst_dir_fd=destination, follow_symlinks=False)
+        finally:
+            os.close(directory)
         return True
+
+
+def _open_plain(root: int, path: str) -> int:
+    """Open a directory of the volume by a path without links: a container that has the volume may swap in some."""
+    from .._sys.file_calls import openat2
+    from .._sys.open_flags import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
+
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+    return openat2(root, path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, resolve=resolve)
 
 
 def _copy_entry(source: int, destination: int, name: str, found: os.stat_result) -> None:
@@ -113,8 +128,19 @@ def _copy_entry(source: int, destination: int, name: str, found: os.stat_result)
         os.mknod(name, found.st_mode, found.st_rdev, dir_fd=destination)
     os.chown(name, found.st_uid, found.st_gid, dir_fd=destination, follow_symlinks=False)
     if not stat.S_ISLNK(found.st_mode):
-        os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=destination)
+        _change_mode(destination, name, found.st_mode)
     os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=destination, follow_symlinks=False)
+
+
+def _change_mode(directory: int, name: str, mode: int) -> None:
+    """Set the mode of what was just made; raises OSError where it is something else by now, a link perhaps."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if stat.S_IFMT(os.fstat(fd).st_mode) != stat.S_IFMT(mode):
+            raise FileExistsError(EEXIST, "was replaced while the volume was filled", name)
+        os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
+    finally:
+        os.close(fd)
 
 
 def _copy_file(source: int, destination: int, name: str, found: os.stat_result) -> None:
