@@ -144,6 +144,10 @@ def _check_sysctls(spec: ContainerSpec) -> dict[str, str]:
             raise Invalid(f"{name} is not a setting of a container", option="sysctls", hint="net.*, kernel.shm* ...")
         if name.startswith("net.") and spec.network_mode == "host":
             raise Invalid(f"{name} would change the host's network", option="sysctls")
+        if name.startswith("net.") and spec.network_mode.startswith("container:"):
+            raise Invalid(f"{name} would change the network of the {spec.network_mode}", option="sysctls")
+        if not name.startswith("net.") and spec.ipc_mode == "host":
+            raise Invalid(f"{name} would change the host, whose IPC namespace is shared", option="sysctls")
     return spec.sysctls
 
 
