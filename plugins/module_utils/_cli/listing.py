@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from .._engine.engine import Engine
     from .._runtime.launch_plan import LaunchPlan, PortPlan
     from .._runtime.state import RunState
     from .._store.records import ContainerRecord
@@ -152,7 +153,11 @@ def _ps(invocation: Invocation) -> int:
     every = invocation.is_on("all") or count > 0 or "exited" in others
     moment = now_ns()
     with invocation.engine() as engine:
-        found = containers.list_containers(engine, all=every, filters=_resolved(invocation, filters))
+        found = containers.list_containers(engine, all=every, filters=_resolved(engine, filters))
+        if invocation.is_on("quiet") and not others:  # no row has to be made for an id
+            ids = [record.id if full else record.id[:12] for record, _ in found]
+            put("".join(f"{container_id}\n" for container_id in (ids[:count] if count else ids)))
+            return 0
         pairs = [(container_row(record, now, moment, full=full), now) for record, now in found]
     rows = [row for row, now in pairs if _passes(row, now, others)]
     rows = rows[:count] if count else rows
@@ -163,14 +168,13 @@ def _ps(invocation: Invocation) -> int:
     return 0
 
 
-def _resolved(invocation: Invocation, filters: dict[str, list[str]]) -> dict[str, list[str]]:
+def _resolved(engine: Engine, filters: dict[str, list[str]]) -> dict[str, list[str]]:
     """The filters, with the images of `ancestor` by their ids too, so that any name of an image is understood."""
     if "ancestor" not in filters:
         return filters
     from .._engine import images
 
-    with invocation.engine() as engine:
-        found = [images.lookup(engine, name) for name in filters["ancestor"]]
+    found = [images.lookup(engine, name) for name in filters["ancestor"]]
     return {**filters, "ancestor": filters["ancestor"] + [record.id for record in found if record]}
 
 
