@@ -67,7 +67,7 @@ class Box:
         self.paths = Paths(f"{top}/root", f"{top}/run", f"{top}/etc")
         self.rootfs = f"{top}/rootfs"
         self.plans: list[LaunchPlan] = []
-        _make_rootfs(self.rootfs)
+        make_rootfs(self.rootfs)
 
     def plan(self, *args: str, process: dict[str, Any] | None = None, **fields: Any) -> LaunchPlan:
         """A plan for a command, as strict as the engine's default but without network and seccomp."""
@@ -194,7 +194,7 @@ def comm(pid: int) -> str:
         return ""
 
 
-def _make_rootfs(rootfs: str) -> None:
+def make_rootfs(rootfs: str) -> None:
     for name in ("bin", "etc", "home", "tmp"):
         os.makedirs(f"{rootfs}/{name}")
     os.chmod(f"{rootfs}/tmp", 0o1777)
