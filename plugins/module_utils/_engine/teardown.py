@@ -66,6 +66,7 @@ def tear_down(engine: Engine, *, force: bool = False, check: bool = False) -> Ou
     from .._runtime.spawners import find_spawners
 
     before = observe(engine)
+    forgotten = _cgroups(engine)
     after = {"root": "", "run": "", "containers": 0}
     if before["containers"] and not force:
         raise Conflict(
@@ -75,6 +76,8 @@ def tear_down(engine: Engine, *, force: bool = False, check: bool = False) -> Ou
     actions = [Action("removed", directory) for directory in _existing(engine)]
     if find_spawners(engine.paths):
         actions.insert(0, Action("ended", "spawner"))
+    if forgotten:
+        actions.insert(0, Action("removed", f"cgroup {engine.paths.cgroup}"))
     if actions and not check:
         _apply(engine)
     return Outcome(bool(actions), tuple(actions), before, after)
@@ -93,14 +96,12 @@ def _leftovers(root: str) -> list[str]:
 
 
 def _apply(engine: Engine) -> None:
-    from .._kernel.cgroup_host import detect
-    from .._kernel.cgroups import remove_if_empty
     from .._runtime.spawners import end_spawners
     from .._store.files import remove_tree
 
     _empty_records(engine)
     end_spawners(engine.paths)
-    remove_if_empty(detect(), engine.paths.cgroup)
+    _end_forgotten(engine)
     engine.close()
     remove_tree(engine.paths.run)
     _remove_root(engine.paths.root)
@@ -118,6 +119,31 @@ def _empty_records(engine: Engine) -> None:
         containers.remove(engine, record, force=True)
     for network in database.networks():
         remove_bridge(database, engine.paths, network.name)
+
+
+def _cgroups(engine: Engine) -> list[str]:
+    """Names below the engine's parent cgroup: its supervisor's, which ends first, then containers'."""
+    from .._kernel.cgroup_host import detect
+
+    host, found = detect(), set()
+    for root in {*host.mounts.values(), *([host.unified] if host.unified else [])}:
+        parent = f"{root}/{engine.paths.cgroup}"
+        if os.path.isdir(parent):
+            found |= {entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)}
+    return sorted(found, key=lambda name: (name != "supervisor", name))
+
+
+def _end_forgotten(engine: Engine) -> None:
+    """What runs or stands without a record, because the state directory was deleted by hand."""
+    from .._kernel.cgroups import Cgroup, detect, remove_if_empty
+    from .._net.bridges import remove_unrecorded
+
+    for name in _cgroups(engine):
+        cgroup = Cgroup(detect(), f"{engine.paths.cgroup}/{name}")
+        cgroup.kill()
+        cgroup.remove()
+    remove_if_empty(detect(), engine.paths.cgroup)
+    remove_unrecorded(engine.paths)
 
 
 def _remove_root(root: str) -> None:

@@ -103,6 +103,19 @@ def remove_bridge(database: Database, paths: Paths, name: str = DEFAULT_NETWORK)
     return True
 
 
+def remove_unrecorded(paths: Paths) -> None:
+    """Remove the default network's link and the table of an engine whose records are gone. Idempotent."""
+    with Route() as route:
+        link = route.link(bridge_name(paths))
+        if link is not None and link.kind == "bridge" and link.alias == link_alias(paths):
+            route.delete_link(link.index)
+    try:
+        with Nft() as nft:
+            nft.delete_table(table_name(paths))
+    except Unsupported:
+        return  # then there is no table
+
+
 def _shrink_table(database: Database, paths: Paths) -> None:
     bridges = [(other.bridge, other.subnet) for other in database.networks()]
     try:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""An engine goes with everything in the kernel that belongs to it, also where its directories were deleted before."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
+from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import set_up, tear_down
+
+from tests.support.fingerprint import kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def engine():
+    directory = tempfile.mkdtemp(prefix="hull-teardown-")
+    paths = Paths(root=f"{directory}/root", run=f"{directory}/run", config=f"{directory}/config")
+    with Engine(paths) as opened:
+        yield opened
+        tear_down(opened, force=True)
+    assert not list(kernel(paths.root))
+    shutil.rmtree(directory)
+
+
+def _start_container(engine: Engine) -> None:
+    archive = f"{os.path.dirname(engine.paths.root)}/rootfs.tar.gz"
+    hull = [f"{ROOT}/bin/hull", "--root", engine.paths.root, "--run", engine.paths.run]
+    subprocess.run([sys.executable, f"{ROOT}/playbooks/files/pack_rootfs.py", archive], check=True)
+    subprocess.run([*hull, "import", archive, "small:1"], check=True, stdout=subprocess.DEVNULL)
+    run = ["run", "-d", "-p", "127.0.0.1::80", "--restart", "always", "small:1", "/bin/sleep", "300"]
+    subprocess.run([*hull, *run], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_directories_are_made_once_for_root_only(engine):
+    assert set_up(engine).changed
+    assert os.stat(engine.paths.root).st_mode & 0o777 == os.stat(engine.paths.run).st_mode & 0o777 == 0o700
+    assert not set_up(engine).changed
+
+
+def test_an_engine_that_is_not_there_is_not_removed(engine):
+    assert not tear_down(engine).changed
+
+
+def test_a_running_container_goes_with_its_network_and_its_processes(engine):
+    _start_container(engine)
+    assert any("link" in line for line in kernel(engine.paths.root))
+    assert tear_down(engine, force=True).changed
+    assert not list(kernel(engine.paths.root)) and not os.path.exists(engine.paths.root)
+    assert not tear_down(engine).changed
+
+
+def test_what_runs_without_records_goes_too(engine):
+    _start_container(engine)
+    engine.close()
+    shutil.rmtree(engine.paths.root)
+    shutil.rmtree(engine.paths.run)
+    assert tear_down(engine, force=True).changed
+    assert not list(kernel(engine.paths.root))
+
+
+def test_check_mode_removes_nothing(engine):
+    _start_container(engine)
+    before = list(kernel(engine.paths.root))
+    assert tear_down(engine, force=True, check=True).changed
+    assert list(kernel(engine.paths.root)) == before and os.path.exists(engine.paths.database)
+
+
+def test_an_interrupted_removal_is_finished(engine):
+    os.makedirs(engine.paths.root + ".removing-12345678/layers")
+    assert tear_down(engine).changed
+    assert os.listdir(os.path.dirname(engine.paths.root)) == []
