@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from .._base.clock import format_time
-from .creation import declared_spec, effective_mounts, plan_of
+from .creation import declared_spec, effective_mounts, etc_directory, plan_of
 from .image_facts import ImageConfig, read_config
 
 TYPE_CHECKING = False
@@ -33,9 +33,9 @@ def inspect_container(engine: Engine, record: ContainerRecord, now: RunState) ->
         "Args": list(process.args[1:]),
         "State": _state(now),
         "Image": record.image_id,
-        "ResolvConfPath": f"{plan.run_directory}/resolv.conf",
-        "HostnamePath": f"{plan.run_directory}/hostname",
-        "HostsPath": f"{plan.run_directory}/hosts",
+        "ResolvConfPath": f"{etc_directory(plan)}/resolv.conf",
+        "HostnamePath": f"{etc_directory(plan)}/hostname",
+        "HostsPath": f"{etc_directory(plan)}/hosts",
         "LogPath": plan.log.path if plan.log else "",
         "Name": "/" + record.name,
         "RestartCount": now.restart_count,

@@ -257,10 +257,16 @@ def _network(database: Database, network: NetworkRecord, container_id: str) -> N
     )
 
 
-def etc_mounts(run_directory: str, targets: set[str]) -> tuple[MountPlan, ...]:
+def etc_directory(plan: LaunchPlan) -> str:
+    """Where the container's hosts, hostname and resolv.conf lie. On disk, as its writable layer: root in the container
+    may make them as large as it likes, and must not fill the host's /run."""
+    return f"{plan.root_directory}/etc"
+
+
+def etc_mounts(plan: LaunchPlan, targets: set[str]) -> tuple[MountPlan, ...]:
     """The binds of hosts, hostname and resolv.conf that are not covered by the user's own mounts."""
     return tuple(
-        MountPlan("bind", f"/etc/{name}", f"{run_directory}/{name}", False, ("bind", "nodev", "nosuid"))
+        MountPlan("bind", f"/etc/{name}", f"{etc_directory(plan)}/{name}", False, ("bind", "nodev", "nosuid"))
         for name in ("hosts", "hostname", "resolv.conf")
         if f"/etc/{name}" not in targets
     )

@@ -2,8 +2,8 @@
 # Copyright: the hull.engine authors
 """Starting a container that exists: what may have changed since it was made is provided anew, then it is launched.
 
-The bridge (gone after a reboot), host ports, hosts and resolv.conf. These files lie in the run-time directory: they are
-written at each start, and a restart policy finds them there.
+The bridge (gone after a reboot), host ports, hosts and resolv.conf. These files lie in the container's directory: they
+are written at each start, and a restart policy finds them there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .creation import (
     BRIDGE_NETWORK,
     declared_spec,
     effective_mounts,
+    etc_directory,
     etc_mounts,
     launch_record,
     plan_of,
@@ -49,9 +50,7 @@ def start_container(
     if kept != record.launch:
         with engine.records.transaction():
             engine.records.update_container(record.id, launch=kept)
-    ready = replace(
-        plan, mounts=plan.mounts + etc_mounts(plan.run_directory, targets), finisher=_finisher(engine, plan)
-    )
+    ready = replace(plan, mounts=plan.mounts + etc_mounts(plan, targets), finisher=_finisher(engine, plan))
     started = client.start(engine.paths, ready, attach=attach, rows=rows, columns=columns)
     return replace(started, warnings=(*warnings, *started.warnings))
 
@@ -160,9 +159,10 @@ def _write_etc(engine: Engine, spec: ContainerSpec, plan: LaunchPlan, warnings: 
         "hosts": resolver.hosts_file(plan.hostname, spec.domainname, address, extra=spec.etc_hosts, gateway=gateway),
         "resolv.conf": resolv_conf,
     }
-    os.makedirs(plan.run_directory, mode=0o700, exist_ok=True)
+    directory = etc_directory(plan)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     for name, text in texts.items():
-        path = f"{plan.run_directory}/{name}"
+        path = f"{directory}/{name}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         with open(fd, "w") as file:
             file.write(text)

@@ -43,6 +43,7 @@ _DRAIN_NS = 10 * 10**9
 _FINISH_NS = 5 * 10**9
 _REMOVAL_WAIT_NS = 30 * 10**9
 _LOCK_WAIT_S = 10
+_STATE_RETRY_NS = 10**9
 
 
 class Monitor:
@@ -131,7 +132,7 @@ class Monitor:
         if self.plan.health is not None:
             self.health = HealthMonitor(self)
         self._write_exit("running")
-        self.write_state("running")
+        self._replace_state("running")
 
     def _listen(self) -> None:
         """Serve monitor.sock. Bound by way of the directory's descriptor, since a path may have 107 bytes only."""
@@ -192,7 +193,7 @@ class Monitor:
         self.loop.forget(run.pid_fd)
         exit_code = run.reap()
         finished_ns = time_ns()
-        for name in ("stop-kill", "stop-again"):
+        for name in ("stop-kill", "stop-again", "state"):
             self.loop.cancel_timer(name)
         if self.health is not None:
             self.health.stop()
@@ -275,6 +276,7 @@ class Monitor:
             self.loop.run_once(1000)
 
     def _clean_up(self) -> None:
+        self.loop.cancel_timer("state")
         self._undo_run()
         if self._listener is not None:
             self.loop.forget(self._listener.fileno())
@@ -289,7 +291,14 @@ class Monitor:
     # --- state
 
     def write_state(self, status: str) -> None:
-        """Replace state.json."""
+        """Replace state.json. Where that is not possible now, a full disk say, the container goes on; tried again."""
+        self.loop.cancel_timer("state")
+        try:
+            self._replace_state(status)
+        except OSError:
+            self.loop.set_timer("state", _STATE_RETRY_NS, lambda: self.write_state(status))
+
+    def _replace_state(self, status: str) -> None:
         run, plan = self.run, self.plan
         record: dict[str, Any] = {
             "status": status,

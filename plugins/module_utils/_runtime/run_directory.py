@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""The run-time directory of one container: state.json, monitor.sock, monitor.lock, and the engine's hosts and
-resolv.conf. It has files only."""
+"""The run-time directory of one container: state.json, monitor.sock, monitor.lock. It has files only."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ all agree), ended without a witness: its monitor was killed, or the host went do
 from __future__ import annotations
 
 import os
+from errno import EDQUOT, ENOSPC
 from time import monotonic, sleep
 
 from .._base import codec
@@ -30,6 +31,7 @@ EXIT_FILE = "exit.json"
 UNKNOWN_EXIT = 255
 _MAX_FILE = 1024 * 1024
 _HANDOVER_S = 5.0
+_SPARE = 512
 
 
 class HealthState(Value):
@@ -65,14 +67,50 @@ def boot_id() -> str:
 
 
 def write_json(path: str, value: dict[str, Any]) -> None:
-    """Replace a file by one with this content, in one step; mode 0600. Not synced: the kernel is asked anyway."""
+    """Replace a file by one with this content, in one step; mode 0600. Not synced: the kernel is asked anyway.
+
+    On a full file system the old file's bytes are overwritten, if the new content fits: files are filled up with spaces
+    for that. Raises OSError with the old file as it was.
+    """
+    data = codec.render(value).encode()
+    data = data.ljust(len(data) + _SPARE - len(data) % _SPARE + _SPARE)
     temporary = path + ".new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        os.write(fd, codec.render(value).encode())
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            _write_whole(fd, data)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        if error.errno not in (ENOSPC, EDQUOT) or not _overwrite(path, data):
+            raise
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    if os.write(fd, data) < len(data):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+
+def _overwrite(path: str, data: bytes) -> bool:
+    """Write over a file's bytes in place, which takes no space. False where there are not enough of them."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        size = os.fstat(fd).st_size
+        content = data.rstrip()
+        if len(content) > size:
+            return False
+        _write_whole(fd, content.ljust(size))
+        return True
     finally:
         os.close(fd)
-    os.rename(temporary, path)
 
 
 def read_json(path: str) -> dict[str, Any] | None:

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A full file system under the engine's small files: nothing is lost, and a monitor lives on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._runtime import client, state
+from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import HealthPlan, RestartPlan
+
+from tests.support.box import Box, open_box, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+MS = 1_000_000
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def fill(directory: Path) -> None:
+    with pytest.raises(OSError), open(directory / "filler", "wb", buffering=0) as file:
+        while True:
+            if file.write(bytes(4096)) < 4096:
+                raise OSError("full")
+
+
+def test_r10_a_state_file_is_whole_whenever_the_disk_is_full(small: Path) -> None:
+    path = str(small / "state.json")
+    state.write_json(path, {"status": "running"})
+    fill(small)
+    state.write_json(path, {"status": "exited", "exit_code": 7})
+    assert state.read_json(path) == {"status": "exited", "exit_code": 7}
+    with pytest.raises(OSError):
+        state.write_json(path, {"status": "x" * 8192})
+    assert state.read_json(path) == {"status": "exited", "exit_code": 7}
+    assert sorted(os.listdir(small)) == ["filler", "state.json"]
+
+
+@pytest.fixture
+def box() -> Iterator[Box]:
+    """Containers whose run-time directories lie on the small file system."""
+    with open_box() as opened:
+        run = Path(opened.paths.run) / "containers"
+        run.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", run], check=True)
+        try:
+            yield opened
+            for plan in opened.plans:
+                client.stop(opened.paths, plan.container_id, 9, 0)
+        finally:
+            subprocess.run(["umount", "--lazy", run], check=True)
+
+
+def test_r10_a_full_run_directory_ends_neither_monitor_nor_restart_policy(box: Box) -> None:
+    checked = box.plan("sleep", "1000", health=HealthPlan(("true",), 20 * MS, 5000 * MS, 0, 0, 3))
+    restarted = box.plan("sh", "-c", "sleep 0.2; exit 3", restart=RestartPlan("always", 0))
+    for plan in (checked, restarted):
+        box.start(plan)
+    monitors = [box.state(plan)["monitor_pid"] for plan in (checked, restarted)]
+    fill(Path(box.paths.run) / "containers")
+    wait_for(lambda: box.observe(restarted).restart_count > 1, "restarts")
+    assert [box.state(plan)["monitor_pid"] for plan in (checked, restarted)] == monitors
+    assert all(os.path.exists(f"/proc/{pid}") for pid in monitors)
+    client.stop(box.paths, restarted.container_id, 9, 0)
+    assert box.observe(restarted).status == "exited"
