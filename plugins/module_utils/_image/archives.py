@@ -21,6 +21,7 @@ from .._base.codec import parse
 from .._base.digests import is_digest, sha256_of
 from .._base.errors import Damaged, HullError, Invalid
 from .._base.values import Value
+from .._store.garbage import sweep_temporary
 from .archive_files import open_archive
 from .compression import sniff
 from .manifest import (
@@ -88,6 +89,7 @@ def load(
     Raises Damaged where anything in the archive is not what it says, NotFound for a missing file or platform; then no
     image, name or layer of it was added.
     """
+    sweep_temporary(paths)  # what a killed process left takes space that this load may need
     with open_archive(paths, path_or_stream) as files:
         found = _find_images(files)
         parts = {part.diff_id: part for image in found for part in image.parts}

@@ -13,6 +13,7 @@ from .._base.clock import format_time, now_ns
 from .._base.codec import render
 from .._base.digests import sha256_of
 from .._base.errors import Damaged, HullError, Invalid, NotFound, SyscallError
+from .._store.garbage import sweep_temporary
 from .._store.layers import stage_layer
 from .._store.locks import lock
 from .changes import apply_changes
@@ -56,6 +57,7 @@ def import_rootfs(
     config: dict[str, Any] = {}
     apply_changes(config, tuple(changes))
     created = format_time(_created_ns())  # before the work: a wrong SOURCE_DATE_EPOCH shall not cost it
+    sweep_temporary(paths)  # what a killed process left takes space that this import may need
     if not isinstance(path_or_stream, str):
         unpacked = _bring_layer(paths, path_or_stream, "the tarball")
     else:
