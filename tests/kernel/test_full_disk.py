@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
 from ansible_collections.hull.engine.plugins.module_utils._runtime import client, state
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import HealthPlan, RestartPlan
+from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
+from ansible_collections.hull.engine.plugins.module_utils._store.locks import lock
+from ansible_collections.hull.engine.plugins.module_utils._store.records import ContainerRecord
+from ansible_collections.hull.engine.plugins.module_utils._store.removal import remove_container
 
 from tests.support.box import Box, open_box, wait_for
 
@@ -20,8 +25,8 @@ MS = 1_000_000
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", tmp_path], check=True)
+    """A file system of 1 MiB."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", tmp_path], check=True)
     yield tmp_path
     subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
@@ -51,7 +56,7 @@ def box() -> Iterator[Box]:
     with open_box() as opened:
         run = Path(opened.paths.run) / "containers"
         run.mkdir(parents=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "small", run], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", run], check=True)
         try:
             yield opened
             for plan in opened.plans:
@@ -72,3 +77,21 @@ def test_r10_a_full_run_directory_ends_neither_monitor_nor_restart_policy(box: B
     assert all(os.path.exists(f"/proc/{pid}") for pid in monitors)
     client.stop(box.paths, restarted.container_id, 9, 0)
     assert box.observe(restarted).status == "exited"
+
+
+def test_r09_a_container_that_filled_the_disk_can_be_removed(small: Path) -> None:
+    paths = Paths(str(small / "root"), str(small / "run"), str(small / "etc"))
+    os.mkdir(paths.root)
+    database = open_database(paths, create=True)
+    assert database is not None
+    record = ContainerRecord("ab" * 32, "a", "sha256:c", "c", 1, "{}", "{}", ())
+    with database.transaction():
+        database.put_container(record)
+    upper = Path(paths.container(record.id)) / "upper"
+    upper.mkdir(parents=True)
+    fill(upper)
+    with lock(paths, "container", "a"):
+        remove_container(paths, database, record, volumes=True)
+    assert database.containers() == [] and not os.path.exists(paths.container(record.id))
+    assert os.listdir(paths.trash) == [] and os.listdir(paths.locks) == []
+    database.close()

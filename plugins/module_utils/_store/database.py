@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import _sqlite3
 import os
+from errno import ENOSPC
 
 from .._base.codec import parse, render
-from .._base.errors import Conflict, Damaged, HullError, NotFound
+from .._base.errors import Conflict, Damaged, HullError, NotFound, SyscallError
 from .records import ContainerRecord, ImageRecord, LayerRecord, LeaseRecord, NetworkRecord, TagRecord, VolumeRecord
 
 TYPE_CHECKING = False
@@ -66,7 +67,7 @@ _UPDATABLE = ("name", "image_id", "image_name", "spec", "launch")
 
 
 class _Transaction:
-    """BEGIN IMMEDIATE on entry; COMMIT on a normal exit, ROLLBACK on an exception."""
+    """BEGIN IMMEDIATE on entry; COMMIT on a normal exit, ROLLBACK on an exception, or where the disk is full."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -78,9 +79,23 @@ class _Transaction:
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._connection.execute("COMMIT")
+            self._commit()
         elif self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except _sqlite3.OperationalError as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if "full" not in str(error):
+                raise
+            raise SyscallError(
+                "write the records: no space left on device",
+                errno=ENOSPC,
+                hint="free some, by removing a container for example",
+            ) from error
 
 
 class Database:

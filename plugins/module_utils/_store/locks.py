@@ -49,7 +49,10 @@ class Lock:
                 )
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        try:
+            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        except OSError:  # a full disk: who waits is not told who holds the lock, and what frees space goes on
+            pass
         return self
 
     def _try(self) -> bool:

@@ -9,12 +9,15 @@ last act of a monitor whose container was to be removed at its exit, so it needs
 from __future__ import annotations
 
 import os
+from errno import ENOSPC
 
-from .._base.errors import Conflict
+from .._base.errors import Conflict, SyscallError
 from .files import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._base.paths import Paths
     from .database import Database
     from .records import ContainerRecord
@@ -38,15 +41,33 @@ def _empty(graves: list[str]) -> None:
 
 def remove_container(paths: Paths, database: Database, record: ContainerRecord, *, volumes: bool) -> None:
     """Forget a stopped container and delete its files; with `volumes` its anonymous volumes too, if nobody else's."""
-    with database.transaction():
-        database.delete_container(record.id)
-        orphans = [name for name in record.volumes if volumes and _is_orphan(database, name)]
-        for name in orphans:
-            database.delete_volume(name)
-        graves = [bury(paths, os.path.dirname(paths.volume(name))) for name in orphans]
-        graves.append(bury(paths, paths.container(record.id)))
-    _empty(graves)
+
+    def forget(graves: list[str]) -> None:
+        with database.transaction():
+            database.delete_container(record.id)
+            orphans = [name for name in record.volumes if volumes and _is_orphan(database, name)]
+            for name in orphans:
+                database.delete_volume(name)
+            graves += [bury(paths, os.path.dirname(paths.volume(name))) for name in orphans]
+            graves.append(bury(paths, paths.container(record.id)))
+
+    _forget_and_delete(forget)
     remove_tree(paths.container_run(record.id))
+
+
+def _forget_and_delete(forget: Callable[[list[str]], None]) -> None:
+    """Do the transaction, then delete the graves that it dug. On a full disk it fails at its end, and the files go
+    first: they may be what fills it, and their removal is what was asked for."""
+    graves: list[str] = []
+    try:
+        forget(graves)
+    except SyscallError as error:
+        if error.errno != ENOSPC or not any(graves):
+            raise
+        _empty(graves)
+        graves = []
+        forget(graves)
+    _empty(graves)
 
 
 def _is_orphan(database: Database, name: str) -> bool:
@@ -56,10 +77,15 @@ def _is_orphan(database: Database, name: str) -> bool:
 
 def remove_volume(paths: Paths, database: Database, name: str) -> None:
     """Forget a volume and delete its content. Raises Conflict while a container, running or not, uses it."""
-    with database.transaction():
-        users = ", ".join(container_id[:12] for container_id in database.volume_users(name))
-        if users:
-            raise Conflict(f"remove volume {name}: in use by container {users}", hint="remove those containers first")
-        database.delete_volume(name)
-        grave = bury(paths, os.path.dirname(paths.volume(name)))
-    _empty([grave])
+
+    def forget(graves: list[str]) -> None:
+        with database.transaction():
+            users = ", ".join(container_id[:12] for container_id in database.volume_users(name))
+            if users:
+                raise Conflict(
+                    f"remove volume {name}: in use by container {users}", hint="remove those containers first"
+                )
+            database.delete_volume(name)
+            graves.append(bury(paths, os.path.dirname(paths.volume(name))))
+
+    _forget_and_delete(forget)
