@@ -216,7 +216,6 @@ def running_peers(directory: str, rootfs: str) -> Iterator[list[Hull | Docker | 
         "runc": lambda: Runtime("runc", directory, rootfs),
         "crun": lambda: Runtime("crun", directory, rootfs),
     }
-    before = set(_cgroups())
     peers: list[Hull | Docker | Podman | Runtime] = []
     try:
         for program, make in makers.items():
@@ -231,15 +230,15 @@ def running_peers(directory: str, rootfs: str) -> Iterator[list[Hull | Docker | 
     finally:
         for peer in peers:
             peer.close()
-        for path in sorted(set(_cgroups()) - before, key=len, reverse=True):
+        for path in sorted(_cgroups(), key=len, reverse=True):
             with contextlib.suppress(OSError):
                 os.rmdir(path)
 
 
 def _cgroups() -> Iterator[str]:
-    """The directories of all control groups."""
+    """The directories of the control groups that the peers were told to use."""
     with open("/proc/self/mounts", encoding="utf-8") as file:
         places = [line.split()[1] for line in file if line.split()[2] in ("cgroup", "cgroup2")]
     for place in places:
-        for directory, names, _files in os.walk(place):
-            yield from (os.path.join(directory, name) for name in names)
+        if os.path.isdir(f"{place}/hull-bench"):
+            yield from (directory for directory, _names, _files in os.walk(f"{place}/hull-bench"))
