@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 
@@ -152,3 +153,12 @@ def test_info_tells_about_engine_and_host(hull):
     assert facts["RootDir"] == hull.paths.root and facts["Containers"] == 0
     assert "KernelVersion: " in hull("info")
     assert hull("version", "--format", "{{.Version}}").count(".") == 2
+
+
+def test_with_the_last_image_goes_a_layer_that_a_killed_pull_left(hull):
+    hull("pull", "-q", "busybox")
+    layers = f"{hull.paths.root}/layers"
+    os.makedirs(f"{layers}/{'d' * 64}/fs")
+    os.makedirs(f"{hull.paths.root}/trash/left-by-a-killed-removal/fs")
+    hull("rmi", "busybox")
+    assert os.listdir(layers) == os.listdir(f"{hull.paths.root}/trash") == []

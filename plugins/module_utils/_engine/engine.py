@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """One engine: three directories and what lives in them. A context manager that closes the records."""
+    """One engine: three directories and what lives in them.
+
+    Leaving it as a context manager does not close the records: the last connection to close writes SQLite's log back,
+    with two fsyncs, and a command that ends gives its locks back anyway. Who goes on living calls `close`.
+    """
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
@@ -29,7 +33,7 @@ class Engine:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self.close()
+        pass
 
     def database(self, *, create: bool = False) -> Database | None:
         """The records, or None where there are none yet and `create` is not asked for."""

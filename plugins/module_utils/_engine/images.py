@@ -275,10 +275,10 @@ def _names_to_remove(engine: Engine, text: str, names: list[str], force: bool) -
 
 
 def _remove_records(engine: Engine, database: Database, record: ImageRecord, names: list[str], *, delete: bool) -> None:
-    from .._store.files import remove_tree
+    from .._store.garbage import empty_trash
+    from .._store.layers import list_layers
     from .._store.removal import bury
 
-    graves = []
     with database.transaction():
         for name in names:
             database.delete_tag(name)
@@ -288,9 +288,11 @@ def _remove_records(engine: Engine, database: Database, record: ImageRecord, nam
             database.delete_image(record.id)
             for layer in database.layers_unused():
                 database.delete_layer(layer.diff_id)
-                graves.append(bury(engine.paths, engine.paths.layer(layer.diff_id)))
-    for grave in filter(None, graves):
-        remove_tree(grave)
+            # also those of a pull that was killed before it could record them; one that runs now fetches them again
+            for diff_id in list_layers(engine.paths):
+                if database.layer(diff_id) is None:
+                    bury(engine.paths, engine.paths.layer(diff_id))
+    empty_trash(engine.paths)
 
 
 def provide(
