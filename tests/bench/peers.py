@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.bench.measure import Timed
 
@@ -209,23 +209,23 @@ class Runtime(Peer):
 @contextlib.contextmanager
 def running_peers(directory: str, rootfs: str) -> Iterator[list[Hull | Docker | Podman | Runtime]]:
     """All that this machine has, ready to run; what can't be brought up is told and left out."""
-    makers = {
-        "bash": lambda: Hull(directory, rootfs),
-        "dockerd": lambda: Docker(directory, rootfs),
-        "podman": lambda: Podman(directory, rootfs),
-        "runc": lambda: Runtime("runc", directory, rootfs),
-        "crun": lambda: Runtime("crun", directory, rootfs),
-    }
+    makers: tuple[tuple[str, Callable[[], Hull | Docker | Podman | Runtime]], ...] = (
+        ("", lambda: Hull(directory, rootfs)),
+        ("dockerd", lambda: Docker(directory, rootfs)),
+        ("podman", lambda: Podman(directory, rootfs)),
+        ("runc", lambda: Runtime("runc", directory, rootfs)),
+        ("crun", lambda: Runtime("crun", directory, rootfs)),
+    )
     peers: list[Hull | Docker | Podman | Runtime] = []
     try:
-        for program, make in makers.items():
-            if shutil.which(program) is None:
+        for program, make in makers:
+            if program and shutil.which(program) is None:
                 print(f"{program}: not installed")
                 continue
             try:
                 peers.append(make())
             except (RuntimeError, OSError) as error:
-                print(f"{program}: left out: {error}")
+                print(f"{program or 'hull'}: left out: {error}")
         yield peers
     finally:
         for peer in peers:
