@@ -90,15 +90,16 @@ class Progress:
                 if not watch.poll(max((deadline - monotonic_ns()) // 10**6, 0)):
                     self.failure = self.failure or Timeout(f"the process was not ready within {timeout_s} s")
                     return
-                message, ancillary, _, _ = channel.recvmsg(_MAX_MESSAGE, CMSG_LEN(4))
+                try:
+                    message, ancillary, _, _ = channel.recvmsg(_MAX_MESSAGE, CMSG_LEN(4))
+                except ConnectionResetError:  # it ended without having read everything; what it told comes after this
+                    continue
                 if not message:
                     return
                 if message[:1] == TERMINAL:
                     wiring.terminal = _received_fd(ancillary)
                 else:
                     self._take(message[:1], message[1:])
-        except ConnectionResetError:  # it ended without having read everything
-            return
         finally:
             channel.detach()
 
