@@ -33,7 +33,7 @@ class MountSpec(Value):
 
 
 class PortSpec(Value):
-    """One published port. `host_port` 0: the engine chooses a free one. `host_address`: `0.0.0.0` or one of the host's."""
+    """One published port. `host_port` 0: the engine chooses one. `host_address`: `0.0.0.0` or one of the host's."""
 
     container_port: int
     host_port: int = 0
