@@ -179,3 +179,14 @@ def test_a_label_can_not_steer_the_terminal(shared):
             assert b"\\x1b[31mred" in terminal.seen and b"\x1b" not in terminal.seen
     assert shared("ps", "-a", "--format", "{{.Labels}}") == "a=\x1b[31mred\n"
     shared("rm", "evil")
+
+
+@pytest.mark.parametrize("asked_by", ["flag", "container"])
+def test_a_stop_timeout_of_minus_one_never_kills(shared, asked_by):
+    flags = ["--stop-timeout", "-1"] if asked_by == "container" else []
+    script = "trap 'sleep 1; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+    shared("run", "-d", "--name", "slow", "--network", "none", *flags, "busybox", "sh", "-c", script)
+    wait_until(lambda: "ready" in shared("logs", "slow"), "the output")
+    shared("stop", *(["-t", "-1"] if asked_by == "flag" else []), "slow")
+    assert json.loads(shared("inspect", "slow"))[0]["State"]["ExitCode"] == 3
+    shared("rm", "slow")

@@ -20,19 +20,15 @@ if TYPE_CHECKING:
     from .command import Invocation
 
 
-_WITHOUT_END_S = 2_000_000  # 23 days: the longest that poll(2) waits is little more
-
-
 def _patience(invocation: Invocation) -> int | None:
     """The seconds of `--time`; None where it was not given. Raises UsageError."""
     value = invocation.text("time")
     if value is None:
         return None
     try:
-        number = int(value)
+        return int(value)
     except ValueError:
         raise UsageError(f"--time: {value!r} is not a number of seconds") from None
-    return _WITHOUT_END_S if number < 0 else number
 
 
 def _each(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .images import Progress
 
 RUNNING = ("running", "paused", "restarting")
+_ENDLESS_S = 2_000_000  # a stop timeout of -1: 23 days, about the longest that poll(2) waits
 
 
 def lookup(engine: Engine, text: str) -> ContainerRecord | None:
@@ -167,7 +168,7 @@ def stop(
     timeout_s: int | None = None,
     signal: int = 0,
 ) -> bool:
-    """Stop a container: its stop signal, then after the timeout SIGKILL. Whether it was running."""
+    """Stop a container: its stop signal, then after the timeout SIGKILL (never, if that is -1). Whether it ran."""
     from .._runtime import client
     from .creation import plan_of
 
@@ -176,7 +177,7 @@ def stop(
             return False
         plan = plan_of(record)
         seconds = plan.stop_timeout_s if timeout_s is None else timeout_s
-        client.stop(engine.paths, record.id, signal or plan.stop_signal, seconds)
+        client.stop(engine.paths, record.id, signal or plan.stop_signal, _ENDLESS_S if seconds < 0 else seconds)
         return True
 
 
