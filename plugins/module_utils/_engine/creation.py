@@ -2,8 +2,8 @@
 # Copyright: the hull.engine authors
 """Making a container: its volumes, its address, its directory, its record. All or nothing.
 
-Until the record is committed the container's id stands in `tmp/<id>.creating`, locked by its maker. What a killed
-maker leaves is found by that mark and removed by the next creation.
+Until the record is committed the container's id stands in `tmp/<id>.creating`, locked by its maker, and in the file the
+names of its new anonymous volumes. What a killed maker leaves is found by that mark and removed by the next creation.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .image_facts import ImageConfig
 
 _MARK = ".creating"
+_MAX_MARK = 1024 * 1024
 BRIDGE_NETWORK = "bridge"
 
 
@@ -73,7 +74,7 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     made: list[str] = []
     mark = _mark(engine, container_id)
     try:
-        mounts = _provide_sources(engine, wanted, image, made)
+        mounts = _provide_sources(engine, wanted, image, made, mark)
         return _commit(engine, spec, image, plan, mounts)
     except BaseException:
         _undo(engine, container_id, made)
@@ -128,7 +129,7 @@ def _sweep_one(engine: Engine, container_id: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if engine.records.container(container_id) is None:
-            _undo(engine, container_id, [])
+            _undo(engine, container_id, os.pread(fd, _MAX_MARK, 0).decode("ascii").split("\n")[:-1])
         os.unlink(path)
     except (BlockingIOError, FileNotFoundError):
         pass
@@ -137,11 +138,13 @@ def _sweep_one(engine: Engine, container_id: str) -> None:
 
 
 def _undo(engine: Engine, container_id: str, volumes: list[str]) -> None:
+    from .._store.locks import lock
     from .._store.removal import remove_volume
 
     remove_tree(engine.paths.container(container_id))
     for name in volumes:
-        remove_volume(engine.paths, engine.records, name)
+        with lock(engine.paths, "volume", name):
+            remove_volume(engine.paths, engine.records, name)
 
 
 def _wanted_mounts(engine: Engine, spec: ContainerSpec, config: ImageConfig) -> list[MountSpec]:
@@ -173,11 +176,12 @@ def _mounts_of(engine: Engine, entry: str) -> list[MountSpec]:
 
 
 def _provide_sources(
-    engine: Engine, wanted: list[MountSpec], image: ImageRecord, made: list[str]
+    engine: Engine, wanted: list[MountSpec], image: ImageRecord, made: list[str], mark: int
 ) -> tuple[MountSpec, ...]:
     """Make volumes that do not exist yet and fill new ones from the image; check the sources of bind mounts.
 
-    The names of volumes made here are added to `made`, so that a failure can take them back.
+    The names of volumes made here are added to `made`, so that a failure can take them back, those of anonymous ones
+    beforehand to the file `mark`, for the case that this process is killed.
     """
     from . import volumes
     from .volume_content import copy_up
@@ -189,7 +193,10 @@ def _provide_sources(
             _provide_directory(mount)
         elif mount.kind == "volume":
             existed = bool(mount.source) and database.volume(mount.source) is not None
-            record = volumes.create(engine, mount.source)
+            name = mount.source or new_id()
+            if not mount.source:
+                os.write(mark, f"{name}\n".encode("ascii"))
+            record = volumes.create(engine, name, anonymous=not mount.source)
             if not existed:
                 made.append(record.name)
             if mount.copy_up:

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a killed creation leaves behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.hull.engine.plugins.module_utils._engine import volumes
+from ansible_collections.hull.engine.plugins.module_utils._engine.creation import sweep_creations
+from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine, open_engine
+
+ID = "ab" * 32
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return open_engine(str(tmp_path / "root"), str(tmp_path / "run"), str(tmp_path / "etc"))
+
+
+def leave(engine: Engine) -> str:
+    """Have what a creation has that was killed after it made an anonymous volume. The path of its mark."""
+    volume = volumes.create(engine, "cd" * 32, anonymous=True)
+    volumes.create(engine, "named")
+    os.makedirs(engine.paths.temporary, exist_ok=True)
+    os.makedirs(engine.paths.container(ID) + "/upper")
+    Path(engine.paths.volume(volume.name), "copied").touch()
+    mark = Path(engine.paths.temporary, f"{ID}.creating")
+    mark.write_text(f"{volume.name}\n{'ef' * 32}\n")
+    return str(mark)
+
+
+def test_r01_the_anonymous_volumes_of_a_killed_creation_go_with_it(engine: Engine) -> None:
+    mark = leave(engine)
+    sweep_creations(engine)
+    assert [record.name for record in volumes.list_volumes(engine)] == ["named"]
+    assert os.listdir(engine.paths.root + "/volumes") == ["named"]
+    assert not os.path.exists(mark) and not os.path.exists(engine.paths.container(ID))
+    assert os.listdir(engine.paths.locks) == [] and os.listdir(engine.paths.trash) == []
+
+
+def test_r01_a_creation_that_goes_on_is_left_alone(engine: Engine) -> None:
+    with open(leave(engine), "rb") as maker:
+        fcntl.flock(maker, fcntl.LOCK_EX)
+        sweep_creations(engine)
+    assert len(volumes.list_volumes(engine)) == 2 and os.path.exists(engine.paths.container(ID))
