@@ -14,7 +14,7 @@ kernel's defaults are: an upper directory must stay a layer. Source: Documentati
 from __future__ import annotations
 
 import os
-from errno import EINTR, EINVAL, ENODEV, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESTALE
+from errno import EINTR, EINVAL, ENODEV, ENOENT, ENOSYS, EPERM, ESTALE
 
 from .._base.errors import HullError, Invalid, NotFound, SyscallError, Unsupported
 from .._sys.mount_calls import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MAX_LAYERS = 500  # OVL_MAX_STACK in fs/overlayfs/params.h
 _MAX_STRING = 255  # of one fsconfig value
 _PAGE = 4096
+_LAYERS_SINCE = (6, 7)  # asked for one by one, an older kernel writes an error to its log at every start
 _EVERYTHING_SINCE = (6, 16)  # layers one by one (6.7), as descriptors (6.13), on detached mounts (6.15)
 _OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"), ("nfs_export", "off"))
 
@@ -81,13 +82,14 @@ def _single(directory: str, idmap_fd: int) -> int:
 
 
 def _stack(layers: Sequence[str], upper: str, work: str, idmap_fd: int) -> int:
+    release = kernel_release()
     try:
-        if idmap_fd < 0:
-            return _stack_one_by_one(layers, upper, work, idmap_fd)
-        return _in_child(0, lambda: _stack_one_by_one(layers, upper, work, idmap_fd))
+        if release >= _LAYERS_SINCE:
+            if idmap_fd < 0:
+                return _stack_one_by_one(layers, upper, work, idmap_fd)
+            return _in_child(0, lambda: _stack_one_by_one(layers, upper, work, idmap_fd))
     except OSError as error:
-        # Before 6.5 overlayfs has no mount API of its own: descriptors are EOPNOTSUPP there, unknown options EINVAL.
-        if error.errno not in (EINVAL, EOPNOTSUPP) or kernel_release() >= _EVERYTHING_SINCE:
+        if error.errno != EINVAL or release >= _EVERYTHING_SINCE:
             raise _overlay_error(error, layers, upper, work) from error
     try:
         return stack_by_option_string(layers, upper, work, idmap_fd)
