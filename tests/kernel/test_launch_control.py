@@ -138,6 +138,29 @@ def test_a_paused_container_can_be_stopped(box: Box) -> None:
     assert box.observe(plan).status == "exited" and gone(plan)
 
 
+def test_a_monitor_that_is_told_to_end_as_the_host_goes_down_stops_its_container_first(box: Box) -> None:
+    deaf = box.plan(
+        "sh", "-c", "trap '' TERM; while :; do sleep 0.02; done", restart=RestartPlan("always"), stop_timeout_s=1
+    )
+    polite = box.plan("sh", "-c", "trap 'exit 5' USR1; while :; do sleep 0.02; done", stop_signal=signal.SIGUSR1)
+    for plan, code in ((deaf, 137), (polite, 5)):
+        pid = box.start(plan).pid
+        wait_for(lambda pid=pid: any(_handles(pid, number) for number in (10, 15)), "the trap")  # type: ignore[misc]
+        monitor = f"/proc/{box.state(plan)['monitor_pid']}"
+        os.kill(int(monitor[6:]), signal.SIGTERM)
+        wait_for(lambda path=monitor: not os.path.exists(path), "the monitor to end")  # type: ignore[misc]
+        seen = box.observe(plan)
+        assert (seen.status, seen.exit_code, seen.stopped_by_user) == ("exited", code, False)
+        assert gone(plan)
+
+
+def _handles(pid: int, number: int) -> bool:
+    """Whether the process catches or ignores the signal."""
+    with open(f"/proc/{pid}/status") as file:
+        masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigCgt", "SigIgn"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def test_kill_sends_any_signal(box: Box) -> None:
     plan = box.plan("sh", "-c", "trap 'exit 9' HUP; while :; do sleep 0.02; done", init=True)
     box.start(plan)

@@ -5,13 +5,16 @@
 The monitor is the parent of the container's init and the only writer of its state. It serves the connection of the
 client that started it and, at `monitor.sock`, any number of others. If it is killed, the container goes on without
 log, health check and restart policy (its pipes are then broken: a writer gets SIGPIPE or EPIPE); `client.py` stops such
-a container through the kernel, and `state.py` tells it apart.
+a container through the kernel, and `state.py` tells it apart. SIGTERM, which every process gets when the host goes
+down, makes it stop its container first: otherwise a command that ignores SIGTERM, as most do that are PID 1, would hold
+up systemd's shutdown for 90 seconds.
 """
 
 from __future__ import annotations
 
 import os
-from _signal import SIG_SETMASK, SIGKILL, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import SIG_SETMASK, SIGKILL, SIGTERM, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import signal as set_handler
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
 from errno import EWOULDBLOCK
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -60,6 +63,7 @@ class Monitor:
         self.streams: Streams | None = None
         self.health: HealthMonitor | None = None
         self.stopping = False
+        self.host_ends = False
         self.attached_once = False
         self.last: dict[str, Any] = {}
         self._boot_id = state.boot_id()
@@ -90,8 +94,24 @@ class Monitor:
         starter.send(protocol.encode_json(protocol.ANSWER, answer))
         self.clients.add(starter)
         self.clients.deliver_pending(starter)
+        self._stop_on_sigterm()
         self.loop.run()
         self._finish()
+
+    def _stop_on_sigterm(self) -> None:
+        """By way of a pipe, which ends the loop's waiting. A clone of this process has the handler until its execve."""
+        read_end, write_end = os.pipe()
+        monitor = os.getpid()
+
+        def terminated(_events: int) -> None:
+            os.read(read_end, 1)
+            if not self.stopping:
+                self.host_ends = True
+                self.ask_stop(self.plan.stop_signal, self.plan.stop_timeout_s * 10**9)
+
+        self.loop.watch(read_end, terminated)
+        os.set_blocking(write_end, False)
+        set_handler(SIGTERM, lambda *_: os.write(write_end, b"1") if os.getpid() == monitor else None)
 
     def _prepare(self) -> None:
         os.makedirs(self.plan.run_directory, 0o700, exist_ok=True)
@@ -328,7 +348,7 @@ class Monitor:
             record["started_ns"] = self.run.started_ns
         else:
             record.update(self.last)
-            record["stopped_by_user"] = self.stopping
+            record["stopped_by_user"] = self.stopping and not self.host_ends
         try:
             state.write_json(f"{self.plan.root_directory}/{state.EXIT_FILE}", record)
         except OSError as error:  # a full disk must not keep the container from ending
