@@ -301,3 +301,21 @@ def test_a_file_system_that_can_not_be_idmapped_is_unsupported() -> None:
             mounts.idmap(mounts.new_filesystem("proc"), user_fd)
 
     run_isolated(act)
+
+
+def test_a_root_is_pivoted_to_from_below_a_chroot(root: str) -> None:
+    def act() -> tuple[list[str], bool]:
+        os.mkdir(f"{root}/jail")
+        os.mkdir(f"{root}/jail/proc")
+        tree = mounts.clone_tree(root, recursive=False)
+        calls.mount("proc", f"{root}/jail/proc", "proc", 0)
+        os.chroot(f"{root}/jail")  # not a mount point
+        os.chdir("/")
+        mounts.own_root()
+        mounts.cover_root(tree)
+        mounts.pivot(tree)
+        return sorted(os.listdir("/")), os.path.exists(root)
+
+    names, host_seen = run_isolated(act)
+    assert names == ["data", "dev", "etc", "jail", "proc", "sys"]
+    assert not host_seen

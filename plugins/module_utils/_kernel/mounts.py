@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from errno import EINVAL, ENODEV, ENOENT, ENOSYS, EPERM
 
-from .._base.errors import Denied, HullError, NotFound, Unsupported
+from .._base.errors import Denied, HullError, NotFound, SyscallError, Unsupported
 from .._sys import mount_flags as m
 from .._sys.mount_calls import (
     fsconfig_create,
@@ -29,6 +29,8 @@ from .._sys.mount_calls import (
     pivot_root,
     umount2,
 )
+from .._sys.process_calls import setns
+from .._sys.sched_flags import CLONE_NEWNS
 from .failures import syscall_error
 from .mount_options import attribute_masks, propagation_flag, split_options
 
@@ -144,6 +146,26 @@ def set_propagation(where: int | str, word: str) -> None:
         raise _mount_error(f"make {path or 'a mount'} {word}", error) from error
 
 
+def own_root() -> None:
+    """Stand at the root of the caller's own, new mount namespace, and make all its mounts private.
+
+    In a process that was under chroot(2), `/` is a directory within that namespace, which can be neither made private
+    nor pivoted away. Joining the namespace that one is in already leads out to its root; paths mean the host's then.
+    Source: setns(2), fs/namespace.c mntns_install.
+    """
+    try:
+        set_propagation("/", "rprivate")
+    except SyscallError as error:
+        if error.errno != EINVAL:
+            raise
+        fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(fd, CLONE_NEWNS)
+        finally:
+            os.close(fd)
+        set_propagation("/", "rprivate")
+
+
 def idmap(mount_fd: int, user_namespace_fd: int, *, recursive: bool = False) -> None:
     """Show owners through the id map of a user namespace. The mount must be detached and not idmapped yet.
 
@@ -194,7 +216,7 @@ def cover_root(mount_fd: int) -> None:
 def pivot(root_fd: int) -> None:
     """Make an attached mount the root of the caller's mount namespace, and drop the old root with all its mounts.
 
-    The old root must not be shared, or the detaching would propagate: `set_propagation("/", "rprivate")` first. Leaves
+    The old root must not be shared, or the detaching would propagate: `own_root` first. Leaves
     the working directory at the new `/`. Descriptors into the old root keep their meaning: close them.
     Source: pivot_root(2), "pivot_root(".", ".")".
     """

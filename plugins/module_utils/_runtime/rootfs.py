@@ -18,6 +18,7 @@ from .._kernel.mounts import (
     clone_tree,
     cover_root,
     new_filesystem,
+    own_root,
     pivot,
     set_attributes,
     set_propagation,
@@ -91,7 +92,7 @@ def _words(mount: MountPlan) -> tuple[str, ...]:
 
 def build_root(plan: LaunchPlan, root_fd: int, sources: Sources, host: CgroupHost) -> None:
     """Make the detached mount `root_fd` the caller's root with all that belongs into it. Raises the engine's errors."""
-    set_propagation("/", "rprivate")
+    own_root()
     cover_root(root_fd)
     proc_fd = -1
     for mount in all_mounts(plan):
