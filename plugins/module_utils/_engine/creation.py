@@ -18,6 +18,7 @@ from .._base.names import new_id
 from .._base.spec import MountSpec, spec_from_record, to_record
 from .._base.values import replace
 from .._runtime.launch_plan import MountPlan, NetworkPlan
+from .._runtime.run_directory import GONE
 from .._store.files import remove_tree
 from .._store.records import ContainerRecord
 from .image_facts import read_config
@@ -110,14 +111,25 @@ def _mark(engine: Engine, container_id: str) -> int:
 
 
 def sweep_creations(engine: Engine) -> None:
-    """Remove what creations left whose maker was killed."""
-    try:
-        names = os.listdir(engine.paths.temporary)
-    except FileNotFoundError:
-        return
-    for name in names:
+    """Remove what creations left whose maker was killed, and what killed removals had set aside to delete."""
+    for name in _names(engine.paths.temporary):
         if name.endswith(_MARK):
             _sweep_one(engine, name[: -len(_MARK)])
+    if _names(engine.paths.trash):
+        from .._store.garbage import empty_trash
+
+        empty_trash(engine.paths)
+    run_directories = os.path.dirname(engine.paths.container_run(""))
+    for name in _names(run_directories):
+        if GONE in name:
+            remove_tree(f"{run_directories}/{name}")
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
 
 
 def _sweep_one(engine: Engine, container_id: str) -> None:

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 
+GONE = ".gone-"  # in the name of a directory that is being removed
+
 
 def remove_run_directory(path: str) -> None:
     """Remove the directory with its files. It goes in one step, by a rename: who finds none may make a new one."""
-    gone = f"{path}.gone-{os.getpid()}"
+    gone = f"{path}{GONE}{os.getpid()}"
     try:
         os.rename(path, gone)
         for name in os.listdir(gone):

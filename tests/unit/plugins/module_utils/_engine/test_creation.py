@@ -46,3 +46,16 @@ def test_r01_a_creation_that_goes_on_is_left_alone(engine: Engine) -> None:
         fcntl.flock(maker, fcntl.LOCK_EX)
         sweep_creations(engine)
     assert len(volumes.list_volumes(engine)) == 2 and os.path.exists(engine.paths.container(ID))
+
+
+def test_r01_what_killed_removals_set_aside_goes(engine: Engine) -> None:
+    leave(engine)
+    grave = Path(engine.paths.trash, "ab-1", "upper")
+    gone = Path(engine.paths.container_run(ID) + ".gone-17")
+    runs = Path(engine.paths.container_run("ef" * 32))
+    for directory in (grave, gone, runs):
+        directory.mkdir(parents=True)
+    (gone / "state.json").touch()
+    sweep_creations(engine)
+    assert os.listdir(engine.paths.trash) == []
+    assert os.listdir(runs.parent) == [runs.name]
