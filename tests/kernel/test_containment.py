@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -67,3 +68,16 @@ def test_s42_what_an_exec_leaves_running_does_not_keep_its_session(box: Box) -> 
     box.start(plan)
     assert execute(box, plan.container_id, "yes & exit 3").code == 3
     client.stop(box.paths, plan.container_id, 9, 0)
+
+
+def test_a_container_that_stops_its_health_checks_is_stopped_soon(box: Box) -> None:
+    health = HealthPlan(("true",), 20 * MS, 5000 * MS, 0, 0, 3)
+    script = "cd /proc; while :; do for p in [2-9]* 1?*; do kill -STOP $p; done 2>/dev/null; done"
+    plan = box.plan("sh", "-c", script, health=health)
+    box.start(plan)
+    found = wait_for(lambda: (h := box.observe(plan).health) and h.log and h, "the first check", 20)
+    started = time.monotonic()
+    client.stop(box.paths, plan.container_id, 9, 0)
+    assert time.monotonic() - started < 10
+    assert box.observe(plan).status == "exited"
+    assert found.log[0]["ExitCode"] != 0

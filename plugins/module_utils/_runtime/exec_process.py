@@ -128,10 +128,18 @@ class ExecCgroup:
 
 
 def spawn(
-    target: Target, process: ProcessPlan, host: CgroupHost, *, seccomp: bytes, rows: int = 0, columns: int = 0
+    target: Target,
+    process: ProcessPlan,
+    host: CgroupHost,
+    *,
+    seccomp: bytes,
+    rows: int = 0,
+    columns: int = 0,
+    timeout_s: int = _TIMEOUT_S,
 ) -> Spawned:
     """Execute a process in the container. The caller must be a single-threaded child of the spawner.
 
+    Waits until it is executed, which root in the container can delay by stopping it: `timeout_s` at most, then Timeout.
     Raises Conflict where the container has ended or is frozen, LaunchError where the command can't be executed.
     """
     target_fd = open_process(target.pid, target.start_time)
@@ -150,7 +158,7 @@ def spawn(
         os.close(far_end)
         far_end = -1
         wiring.close_child_ends()
-        return _await(joiner, channel, wiring, cgroup)
+        return _await(joiner, channel, wiring, cgroup, timeout_s)
     except BaseException:
         cgroup.kill()
         cgroup.remove()
@@ -225,10 +233,10 @@ def _become(
         os._exit(126)
 
 
-def _await(joiner: int, channel_fd: int, wiring: Wiring, cgroup: ExecCgroup) -> Spawned:
+def _await(joiner: int, channel_fd: int, wiring: Wiring, cgroup: ExecCgroup, timeout_s: int) -> Spawned:
     """Follow the launch until the channel closes; a failed one is undone."""
     progress = handshake.Progress()
-    progress.follow(channel_fd, wiring, _TIMEOUT_S)
+    progress.follow(channel_fd, wiring, timeout_s)
     failure = progress.failure
     if failure is not None:
         cgroup.kill()

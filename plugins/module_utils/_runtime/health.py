@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _KEPT_RESULTS = 5
 _KEPT_OUTPUT = 4096
+_JOIN_TIMEOUT_S = 3  # how long the container may keep its monitor from its other work by stopping a check
 TIMED_OUT = -1
 
 
@@ -101,7 +102,7 @@ class HealthMonitor:
         target = Target(run.pid, run.start_time, monitor.plan.cgroup, namespaces, monitor.plan.userns is not None)
         self._start_ns, self._output, self._timed_out = time_ns(), b"", False
         try:
-            self._check = spawn(target, process, monitor.host, seccomp=monitor.seccomp)
+            self._check = spawn(target, process, monitor.host, seccomp=monitor.seccomp, timeout_s=_JOIN_TIMEOUT_S)
         except (HullError, OSError) as error:
             self._finish(getattr(error, "exit_code", 125), str(error))
             return
