@@ -275,6 +275,18 @@ def test_an_identity_token_buys_tokens() -> None:
             _resolve(reference, settings=SETTINGS.with_credentials("", "", identity_token="other"))
 
 
+@pytest.mark.parametrize("code", [302, 307])
+def test_an_identity_token_does_not_follow_a_redirect_to_another_host(code: int) -> None:
+    thief = FaultyRegistry("127.0.0.2", users={"ci": "pw"})
+    server = FaultyRegistry(need_token=True, users={"ci": "pw"})
+    server.fault("POST", "/token", status(code, Location=f"{thief.url}/token"))
+    reference = server.add("a", "1", IMAGE)
+    with thief, server:
+        with pytest.raises(RegistryError, match="redirected to 127.0.0.2"):
+            _resolve(reference, settings=SETTINGS.with_credentials("", "", identity_token=identity_for("ci")))
+        assert thief.requests() == []
+
+
 def test_a_token_that_has_expired_on_the_way_is_fetched_again() -> None:
     server = FaultyRegistry(need_token=True)
     reference = server.add("a", "1", IMAGE)
