@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from _signal import SIGKILL  # type: ignore[import-not-found]
-from errno import EEXIST, ENODEV
+from errno import EEXIST, ENODEV, ESRCH
 from time import monotonic_ns, time_ns
 
 from .._base.errors import Conflict, HullError, LaunchError, SyscallError
@@ -183,11 +183,14 @@ def _serve_init(run: Launch, channel: int) -> None:
         write_id_maps(run.pid, *_id_maps(plan.userns))
         handshake.send(channel, handshake.GO)
     if plan.network is not None:
-        _plug(run)
         try:
+            _plug(run)
             handshake.send(channel, handshake.NETWORK_READY)
         except OSError:
             pass  # init has failed already and its reason is in the channel
+        except SyscallError as error:
+            if error.errno != ESRCH:  # as well
+                raise
     _await_execution(run, channel)
     run.start_time = start_time(run.pid) or 0
     run.started_ns, run.started_monotonic_ns = time_ns(), monotonic_ns()
