@@ -139,7 +139,9 @@ class Client:
             _check_redirect(url, target)
             if target.origin != home:
                 if body and response.status != 303:
-                    raise RegistryError(f"request {url.shown}: redirected to {target.authority}, which may not see what was sent")
+                    raise RegistryError(
+                        f"request {url.shown}: redirected to {target.authority}, which may not see what was sent"
+                    )
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
                 home = target.origin
             if response.status == 303:
