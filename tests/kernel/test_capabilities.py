@@ -8,7 +8,7 @@ import os
 import subprocess
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._kernel import capabilities
+from ansible_collections.hull.engine.plugins.module_utils._kernel import capabilities, privileges
 
 from tests.support.isolated import run_isolated
 
@@ -26,7 +26,7 @@ def after(names: tuple[str, ...], uid: int) -> dict[str, int]:
     """The sets that a program has which is executed after `become`."""
 
     def act() -> dict[str, int]:
-        capabilities.become(uid, uid, (), names)
+        privileges.become(uid, uid, (), names)
         return parse(subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout)
 
     sets: dict[str, int] = run_isolated(act, namespaces=())
@@ -50,18 +50,18 @@ def test_all_can_be_dropped(uid: int) -> None:
 
 def test_capabilities_that_the_host_lacks_are_left_out() -> None:
     sets = after(capabilities.ALL_CAPABILITIES, 0)
-    assert sets["CapPrm"] == sets["CapBnd"] == capabilities.mask_of(capabilities.host_capabilities())
+    assert sets["CapPrm"] == sets["CapBnd"] == capabilities.mask_of(privileges.host_capabilities())
 
 
 def test_the_host_s_are_those_of_proc() -> None:
     with open("/proc/self/status") as file:
         sets = parse(file.read())
-    assert capabilities.mask_of(capabilities.host_capabilities()) == sets["CapPrm"] & sets["CapBnd"]
+    assert capabilities.mask_of(privileges.host_capabilities()) == sets["CapPrm"] & sets["CapBnd"]
 
 
 def test_ids_and_groups_are_exactly_those_given() -> None:
     def act() -> object:
-        capabilities.become(1000, 1001, (4, 1001), ())
+        privileges.become(1000, 1001, (4, 1001), ())
         with pytest.raises(PermissionError):
             os.setuid(0)
         return os.getresuid(), os.getresgid(), os.getgroups()

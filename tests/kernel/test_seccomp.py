@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, Denied
 from ansible_collections.hull.engine.plugins.module_utils._kernel import seccomp
-from ansible_collections.hull.engine.plugins.module_utils._kernel.capabilities import DEFAULT_CAPABILITIES, become
+from ansible_collections.hull.engine.plugins.module_utils._kernel.capabilities import DEFAULT_CAPABILITIES
+from ansible_collections.hull.engine.plugins.module_utils._kernel.privileges import become
 from ansible_collections.hull.engine.plugins.module_utils._kernel.seccomp_load import load
 from ansible_collections.hull.engine.plugins.module_utils._kernel.seccomp_tables import syscall_numbers
 from ansible_collections.hull.engine.plugins.module_utils._sys import calls

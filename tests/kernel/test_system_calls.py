@@ -73,7 +73,7 @@ def test_clone3_bears_a_child_into_a_cgroup(tmp_path: Path) -> None:
 
 def test_a_pidfd_can_be_opened_signalled_and_read_from() -> None:
     child = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE)
-    pid_fd = calls.pidfd_open(child.pid)
+    pid_fd = os.pidfd_open(child.pid)
     copy = calls.pidfd_getfd(pid_fd, 0)
     assert os.readlink(f"/proc/self/fd/{copy}").startswith("pipe:")
     calls.pidfd_send_signal(pid_fd, signal.SIGKILL)

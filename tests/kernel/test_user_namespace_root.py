@@ -14,6 +14,7 @@ from ansible_collections.hull.engine.plugins.module_utils._kernel import (
     mounts,
     namespaces,
     overlay,
+    privileges,
     targets,
 )
 from ansible_collections.hull.engine.plugins.module_utils._sys import calls
@@ -45,7 +46,7 @@ def build_and_enter(root_fd: int, null_fd: int) -> dict[str, Any]:
     targets.protect(root_fd, "/proc/sys")
     mounts.set_attributes(root_fd, ("nodev", "nosuid"))
     mounts.pivot(root_fd)
-    capabilities.become(0, 0, (), capabilities.DEFAULT_CAPABILITIES)
+    privileges.become(0, 0, (), capabilities.DEFAULT_CAPABILITIES)
     Path("/written").write_text("x")
     with pytest.raises(OSError, match="Read-only"):
         Path("/proc/sys/kernel/hostname").write_text("x")

@@ -93,7 +93,7 @@ def _live_ports(plan: LaunchPlan, now: RunState) -> Sequence[PortPlan]:
 
 def container_row(record: ContainerRecord, now: RunState, moment_ns: int, *, full: bool) -> dict[str, Any]:
     """A container as a row of `ps`, with the fields of Docker's."""
-    from .._engine.creation import declared_spec, effective_mounts, plan_of
+    from .._engine.declared import declared_spec, effective_mounts, plan_of
 
     spec, plan, mounts = declared_spec(record), plan_of(record), effective_mounts(record)
     sources = [mount.source for mount in mounts if mount.source]
@@ -179,7 +179,7 @@ def _resolved(engine: Engine, filters: dict[str, list[str]]) -> dict[str, list[s
 
 
 def _port(invocation: Invocation) -> int:
-    from .._engine.creation import plan_of
+    from .._engine.declared import plan_of
 
     name, *wanted = invocation.arguments
     with invocation.engine() as engine:
@@ -199,7 +199,7 @@ def _port(invocation: Invocation) -> int:
 
 def _top(invocation: Invocation) -> int:
     """The processes of the container's cgroup, as the host sees them, from /proc."""
-    from .._engine.creation import plan_of
+    from .._engine.declared import plan_of
     from .._kernel.cgroups import Cgroup, detect
     from .process_table import HEADINGS, process_row
 

@@ -142,7 +142,7 @@ def _start_attached(invocation: Invocation, engine: Engine, record: ContainerRec
 
 
 def _auto_remove(record: ContainerRecord) -> bool:
-    from .._engine.creation import plan_of
+    from .._engine.declared import plan_of
 
     return plan_of(record).auto_remove
 
@@ -169,7 +169,7 @@ def _start(invocation: Invocation) -> int:
 
 def _streams_of(invocation: Invocation, record: ContainerRecord, *, stdin: bool) -> Streams:
     """The streams that fit what a container was made with."""
-    from .._engine.creation import declared_spec
+    from .._engine.declared import declared_spec
 
     spec = declared_spec(record)
     streams = Streams(stdin=stdin and spec.interactive, tty=spec.tty, keys=detach_keys(invocation))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from .._base.clock import format_time
-from .creation import declared_spec, effective_mounts, etc_directory, plan_of
+from .declared import declared_spec, effective_mounts, etc_directory, plan_of
 from .image_facts import ImageConfig, read_config
 
 TYPE_CHECKING = False

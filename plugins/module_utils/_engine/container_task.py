@@ -85,7 +85,7 @@ def observe(engine: Engine, request: ContainerRequest) -> Observed:
     here nor to be pulled.
     """
     from . import images
-    from .creation import declared_spec
+    from .declared import declared_spec
 
     record = containers.lookup(engine, request.spec.name)
     image = None

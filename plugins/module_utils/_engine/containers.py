@@ -93,7 +93,7 @@ def _fits(record: ContainerRecord, now: RunState, name: str, value: str) -> bool
 
 
 def _has_label(record: ContainerRecord, wanted: str) -> bool:
-    from .creation import declared_spec
+    from .declared import declared_spec
 
     name, equals, value = wanted.partition("=")
     labels = declared_spec(record).labels
@@ -170,7 +170,7 @@ def stop(
 ) -> bool:
     """Stop a container: its stop signal, then after the timeout SIGKILL (never, if that is -1). Whether it ran."""
     from .._runtime import client
-    from .creation import plan_of
+    from .declared import plan_of
 
     with lock(engine.paths, "container", record.name):
         if state(engine, record).status not in RUNNING:
@@ -198,7 +198,7 @@ def restart(engine: Engine, record: ContainerRecord, *, timeout_s: int | None = 
 def pause(engine: Engine, record: ContainerRecord, frozen: bool) -> bool:
     """Freeze or thaw all processes of a running container. Whether that changed anything."""
     from .._kernel.cgroups import Cgroup, detect
-    from .creation import plan_of
+    from .declared import plan_of
 
     now = _require_running(engine, record, "pause" if frozen else "unpause")
     if now.paused == frozen:
@@ -222,7 +222,7 @@ def remove(engine: Engine, record: ContainerRecord, *, force: bool = False, volu
     """Remove a stopped container, with `volumes` its anonymous volumes too; `force` kills a running one first."""
     from .._runtime import client, reconcile
     from .._store.removal import remove_container
-    from .creation import plan_of
+    from .declared import plan_of
 
     with lock(engine.paths, "container", record.name):
         if state(engine, record).status in RUNNING:
@@ -241,7 +241,7 @@ def rename(engine: Engine, record: ContainerRecord, name: str) -> None:
     from .._base.names import check_name
     from .._base.spec import to_record
     from .._base.values import replace
-    from .creation import declared_spec, effective_mounts, launch_record, plan_of
+    from .declared import declared_spec, effective_mounts, launch_record, plan_of
 
     check_name(name)
     spec = replace(declared_spec(record), name=name)
@@ -263,7 +263,7 @@ def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tupl
     from .._base.codec import render
     from .._base.spec import to_record
     from .._runtime import client
-    from .creation import effective_mounts, launch_record, plan_of
+    from .declared import effective_mounts, launch_record, plan_of
     from .resolve import with_limits
 
     with lock(engine.paths, "container", record.name):

@@ -12,22 +12,21 @@ import fcntl
 import os
 
 from .._base.clock import now_ns
-from .._base.codec import parse, render
+from .._base.codec import render
 from .._base.errors import Conflict, Invalid, NotFound
 from .._base.names import new_id
-from .._base.spec import MountSpec, spec_from_record, to_record
+from .._base.spec import MountSpec, to_record
 from .._base.values import replace
-from .._runtime.launch_plan import MountPlan, NetworkPlan
+from .._runtime.launch_plan import NetworkPlan
 from .._runtime.run_directory import GONE
 from .._store.files import remove_tree
 from .._store.records import ContainerRecord
+from .declared import effective_mounts, launch_record
 from .image_facts import read_config
 from .resolve import mount_plan, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from .._base.spec import ContainerSpec
     from .._runtime.launch_plan import LaunchPlan
     from .._store.database import Database
@@ -38,22 +37,6 @@ if TYPE_CHECKING:
 _MARK = ".creating"
 _MAX_MARK = 1024 * 1024
 BRIDGE_NETWORK = "bridge"
-
-
-def effective_mounts(record: ContainerRecord) -> tuple[MountSpec, ...]:
-    """The mounts that a container has, volumes by name."""
-    document = parse(record.launch, source=f"the record of container {record.name}")
-    return spec_from_record({"name": "", "image": "", "mounts": document["mounts"]}).mounts
-
-
-def launch_record(plan: LaunchPlan, mounts: tuple[MountSpec, ...]) -> str:
-    """The text of `ContainerRecord.launch`."""
-    return render({"plan": to_record(plan), "mounts": to_record(mounts)})
-
-
-def declared_spec(record: ContainerRecord) -> ContainerSpec:
-    """What the container was asked to be."""
-    return spec_from_record(parse(record.spec, source=f"the record of container {record.name}"))
 
 
 def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) -> ContainerRecord:
@@ -274,26 +257,3 @@ def _network(database: Database, network: NetworkRecord, container_id: str) -> N
         gateway=network.gateway,
         mac=mac_address(address.partition("/")[0]),
     )
-
-
-def etc_directory(plan: LaunchPlan) -> str:
-    """Where the container's hosts, hostname and resolv.conf lie. On disk, as its writable layer: root in the container
-    may make them as large as it likes, and must not fill the host's /run."""
-    return f"{plan.root_directory}/etc"
-
-
-def etc_mounts(plan: LaunchPlan, targets: set[str]) -> tuple[MountPlan, ...]:
-    """The binds of hosts, hostname and resolv.conf that are not covered by the user's own mounts."""
-    return tuple(
-        MountPlan("bind", f"/etc/{name}", f"{etc_directory(plan)}/{name}", False, ("bind", "nodev", "nosuid"))
-        for name in ("hosts", "hostname", "resolv.conf")
-        if f"/etc/{name}" not in targets
-    )
-
-
-def plan_of(record: ContainerRecord) -> LaunchPlan:
-    """The launch plan that a container's record keeps."""
-    from .._runtime.launch_plan import plan_from_record
-
-    document: dict[str, Any] = parse(record.launch, source=f"the record of container {record.name}")
-    return plan_from_record(document["plan"])

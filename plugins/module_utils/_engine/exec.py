@@ -7,7 +7,7 @@ from __future__ import annotations
 from .._base.errors import Conflict
 from .._base.values import Value, replace
 from . import containers
-from .creation import plan_of
+from .declared import plan_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,16 +13,10 @@ import os
 from .._base.errors import Conflict, NotFound
 from .._base.values import replace
 from .._runtime import client
+from .._runtime.launch_plan import MountPlan
 from .._runtime.state import observe
-from .creation import (
-    BRIDGE_NETWORK,
-    declared_spec,
-    effective_mounts,
-    etc_directory,
-    etc_mounts,
-    launch_record,
-    plan_of,
-)
+from .creation import BRIDGE_NETWORK
+from .declared import declared_spec, effective_mounts, etc_directory, launch_record, plan_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +44,7 @@ def start_container(
     if kept != record.launch:
         with engine.records.transaction():
             engine.records.update_container(record.id, launch=kept)
-    ready = replace(plan, mounts=plan.mounts + etc_mounts(plan, targets), finisher=_finisher(engine, plan))
+    ready = replace(plan, mounts=plan.mounts + _etc_mounts(plan, targets), finisher=_finisher(engine, plan))
     started = client.start(engine.paths, ready, attach=attach, rows=rows, columns=columns)
     return replace(started, warnings=(*warnings, *started.warnings))
 
@@ -140,6 +134,15 @@ def _holders(engine: Engine, record: ContainerRecord) -> dict[tuple[str, int, st
         if plan.container_id != record.id and plan.network is not None
         for port in plan.network.ports
     }
+
+
+def _etc_mounts(plan: LaunchPlan, targets: set[str]) -> tuple[MountPlan, ...]:
+    """The binds of hosts, hostname and resolv.conf that are not covered by the user's own mounts."""
+    return tuple(
+        MountPlan("bind", f"/etc/{name}", f"{etc_directory(plan)}/{name}", False, ("bind", "nodev", "nosuid"))
+        for name in ("hosts", "hostname", "resolv.conf")
+        if f"/etc/{name}" not in targets
+    )
 
 
 def _write_etc(engine: Engine, spec: ContainerSpec, plan: LaunchPlan, warnings: list[str]) -> None:

@@ -26,6 +26,7 @@ from . import cgroup_files, cgroup_v1, cgroup_v2
 from .cgroup_files import read_or_none, read_table, wait_until, write_text
 from .cgroup_host import CgroupHost, cure, detect, missing_controllers, needed_controllers
 from .failures import syscall_error
+from .frozen import says_frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -276,9 +277,14 @@ class Cgroup:
 
     def is_frozen(self) -> bool:
         """Whether all processes are stopped by `freeze`."""
+        path = self.frozen_witness()
+        return bool(path) and says_frozen(read_or_none(path) or "")
+
+    def frozen_witness(self) -> str:
+        """The file whose text `says_frozen`; empty on a host without a freezer."""
         if "freezer" in self.host.mounts:
-            return read_or_none(self.directory("freezer") + "/freezer.state") == "FROZEN"
-        return bool(self._unified) and read_table(self._unified + "/cgroup.events").get("frozen", 0) == 1
+            return self.directory("freezer") + "/freezer.state"
+        return self._unified + "/cgroup.events" if self._unified else ""
 
     def _freezer(self) -> tuple[str, tuple[str, str]]:
         if "freezer" in self.host.mounts:
@@ -393,9 +399,9 @@ def _kill(pid: int, still_in: Cgroup | None) -> None:
         if still_in is None:
             os.kill(pid, _SIGKILL)
             return
-        from .._sys.process_calls import pidfd_open, pidfd_send_signal  # ctypes; only hosts without a freezer need it
+        from .._sys.process_calls import pidfd_send_signal  # ctypes; only hosts without a freezer need it
 
-        fd = pidfd_open(pid)
+        fd = os.pidfd_open(pid)
         try:
             if pid in still_in.pids():
                 pidfd_send_signal(fd, _SIGKILL)

@@ -155,7 +155,8 @@ def _security_modules() -> tuple[str, ...]:
 
 
 def _missing_capabilities() -> tuple[str, ...]:
-    from .capabilities import ALL_CAPABILITIES, NUMBERS, host_capabilities
+    from .capabilities import ALL_CAPABILITIES, NUMBERS
+    from .privileges import host_capabilities
 
     last = _number("/proc/sys/kernel/cap_last_cap")
     have = set(host_capabilities())

@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 from select import POLLIN, poll
 
-from .._sys.process_calls import pidfd_open, pidfd_send_signal
-
 _DEAD_STATES = frozenset("ZXx")
 
 
@@ -42,7 +40,7 @@ def open_process(pid: int, started: int | None = None) -> int | None:
     if pid <= 0:
         return None
     try:
-        fd = pidfd_open(pid)
+        fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
     if is_alive(pid, started):
@@ -53,6 +51,8 @@ def open_process(pid: int, started: int | None = None) -> int | None:
 
 def send_signal(pid_fd: int, signal: int) -> bool:
     """Signal the process; False if it has ended (a zombie takes signals without effect and counts as there)."""
+    from .._sys.process_calls import pidfd_send_signal  # ctypes; whoever only looks goes without
+
     try:
         pidfd_send_signal(pid_fd, signal)
     except ProcessLookupError:

@@ -11,14 +11,13 @@ import os
 
 from .._base.errors import Invalid
 from .capabilities import mask_of, names_of
-from .seccomp_load import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = ["POLICY_VERSION", "default_program", "load", "profile_path", "profile_program", "program_path"]
+__all__ = ["POLICY_VERSION", "default_program", "profile_path", "profile_program", "program_path"]
 
 POLICY_VERSION = 1  # of the default policy, the tables and the assembler together; a test holds it
 _MAX_PROFILE = 1024 * 1024

@@ -330,6 +330,7 @@ class Monitor:
             "started_ns": run.started_ns if run is not None else 0,
             "restart_count": self.restarts.count,
             "cgroup": plan.cgroup,
+            "frozen_witness": run.cgroup.frozen_witness() if run is not None else "",
             "namespaces": list(plan.namespaces),
             "userns": plan.userns is not None,
             "join_network": plan.join_network,

@@ -15,7 +15,7 @@ from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR, EPERM, errorcode
 from stat import S_ISREG
 
 from .._base.errors import LaunchError
-from .._kernel.capabilities import become
+from .._kernel.privileges import become
 from .._kernel.seccomp_load import load as load_seccomp
 from .._sys.file_calls import close_range, openat2
 from .._sys.mount_flags import AT_FDCWD

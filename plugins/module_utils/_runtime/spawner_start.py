@@ -13,10 +13,6 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 from fcntl import LOCK_EX, flock
 
 from .._base.errors import LaunchError
-from .._sys.file_calls import memfd_create, sealed_memory_file
-from .._sys.mount_calls import mount_setattr, open_tree
-from .._sys.mount_flags import AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE
-from .._sys.process_calls import execveat
 from . import launch_code
 
 TYPE_CHECKING = False
@@ -81,6 +77,8 @@ def boot_error(paths: Paths) -> str:
 
 def _start(paths: Paths, path: str) -> None:
     """Bind the socket, so that clients can connect from now on, and leave a spawner behind that accepts."""
+    from .._sys.file_calls import memfd_create  # ctypes; connecting to a spawner that runs goes without
+
     launch_directory = launch_code.materialise(paths)
     os.chmod(paths.run, 0o700)
     listener = _listen(path)
@@ -118,6 +116,10 @@ def _listen(path: str) -> socket:
 
 def _interpreter_image() -> int:
     """A descriptor to execute: the interpreter on a read-only mount of its own, or else a sealed copy in memory."""
+    from .._sys.file_calls import sealed_memory_file
+    from .._sys.mount_calls import mount_setattr, open_tree
+    from .._sys.mount_flags import AT_FDCWD, MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE
+
     path = launch_code.interpreter()
     try:
         image = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE)
@@ -131,6 +133,8 @@ def _interpreter_image() -> int:
 def _leave_behind(image: int, argv: list[str], listener_fd: int, errors_fd: int) -> NoReturn:
     """In a child: make the grandchild that becomes the spawner and belongs to nobody."""
     try:
+        from .._sys.process_calls import execveat
+
         os.setsid()
         if os.fork() == 0:
             os.chdir("/")

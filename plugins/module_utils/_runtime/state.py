@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from .._base import codec
 from .._base.errors import Damaged
 from .._base.values import Value
+from .._kernel.frozen import is_frozen_by
 from .._kernel.processes import is_alive
 
 TYPE_CHECKING = False
@@ -169,7 +170,7 @@ def observe(paths: Paths, container_id: str) -> RunState:
 
 
 def _running(state: dict[str, Any], monitored: bool) -> RunState:
-    paused = _is_frozen(str(state.get("cgroup", "")))
+    paused = is_frozen_by(str(state.get("frozen_witness", "")))
     health = state.get("health")
     return RunState(
         status="paused" if paused else "running",
@@ -181,15 +182,6 @@ def _running(state: dict[str, Any], monitored: bool) -> RunState:
         monitored=monitored,
         lost_log_bytes=int(state.get("lost_log_bytes", 0)),
     )
-
-
-def _is_frozen(cgroup: str) -> bool:
-    if not cgroup:
-        return False
-    from .._kernel.cgroup_host import detect
-    from .._kernel.cgroups import Cgroup
-
-    return Cgroup(detect(), cgroup).is_frozen()
 
 
 def _restarting(state: dict[str, Any]) -> RunState:

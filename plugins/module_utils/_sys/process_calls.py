@@ -2,7 +2,7 @@
 # Copyright: the hull.engine authors
 """The calls that make processes and place them: clone3, namespaces, signals by pidfd, limits, names. No policy.
 
-All raise OSError. Source: clone(2), setns(2), unshare(2), pidfd_open(2), pidfd_send_signal(2), prlimit(2),
+All raise OSError. Source: clone(2), setns(2), unshare(2), pidfd_send_signal(2), prlimit(2),
 sethostname(2), execveat(2).
 """
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _clone3 = system_call("clone3", c_char_p, c_size_t)
 _setns = system_call("setns", c_int, c_int)
 _unshare = system_call("unshare", c_int)
-_pidfd_open = system_call("pidfd_open", c_int, c_uint)
 _pidfd_getfd = system_call("pidfd_getfd", c_int, c_int, c_uint)
 _pidfd_send_signal = system_call("pidfd_send_signal", c_int, c_int, c_void_p, c_uint)
 _prlimit = system_call("prlimit64", c_int, c_uint, c_char_p, c_void_p)
@@ -60,11 +59,6 @@ def setns(fd: int, flags: int = 0) -> None:
 def unshare(flags: int) -> None:
     """Leave the namespaces of `flags` for new ones. NEWPID and NEWTIME take effect for children only."""
     _unshare(flags & 0xFFFFFFFF if flags < 2**31 else flags - 2**32)
-
-
-def pidfd_open(pid: int) -> int:
-    """A descriptor for a process: readable once it has ended. Close-on-exec."""
-    return _pidfd_open(pid, 0)
 
 
 def pidfd_getfd(pidfd: int, target_fd: int) -> int:
