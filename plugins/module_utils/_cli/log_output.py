@@ -39,7 +39,7 @@ def _logs(invocation: Invocation) -> int:
         record = containers.find(engine, invocation.arguments[0])
 
         def may_come_more() -> bool:
-            running = containers.state(engine, record).status in containers.RUNNING
+            running = containers.state(engine, record).is_up
             return running and not (until_ns and now_ns() > until_ns)
 
         lines = read_log(

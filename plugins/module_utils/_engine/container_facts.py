@@ -55,7 +55,7 @@ def inspect_container(engine: Engine, record: ContainerRecord, now: RunState) ->
 def _state(now: RunState) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "Status": now.status,
-        "Running": now.status in ("running", "paused", "restarting"),
+        "Running": now.is_up,
         "Paused": now.status == "paused",
         "Restarting": now.status == "restarting",
         "OOMKilled": now.oom_killed,

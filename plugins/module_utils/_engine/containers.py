@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .images import Progress
 
-RUNNING = ("running", "paused", "restarting")
 _ENDLESS_S = 2_000_000  # a stop timeout of -1: 23 days, about the longest that poll(2) waits
 
 
@@ -69,7 +68,7 @@ def list_containers(
     found = []
     for record in database.containers():
         now = state(engine, record)
-        if (all or (filters and "status" in filters) or now.status in RUNNING) and _passes(record, now, filters or {}):
+        if (all or (filters and "status" in filters) or now.is_up) and _passes(record, now, filters or {}):
             found.append((record, now))
     return found
 
@@ -141,7 +140,7 @@ def start(
     from .starting import start_container
 
     with lock(engine.paths, "container", record.name):
-        if state(engine, record).status in RUNNING:
+        if state(engine, record).is_up:
             return None
         return start_container(engine, record, attach=attach, rows=rows, columns=columns)
 
@@ -156,7 +155,7 @@ def attach(engine: Engine, record: ContainerRecord) -> Session:
 
 def _require_running(engine: Engine, record: ContainerRecord, verb: str) -> RunState:
     now = state(engine, record)
-    if now.status not in RUNNING:
+    if not now.is_up:
         raise Conflict(f"{verb} container {record.name}: it is not running", hint="start it first")
     return now
 
@@ -173,7 +172,7 @@ def stop(
     from .declared import plan_of
 
     with lock(engine.paths, "container", record.name):
-        if state(engine, record).status not in RUNNING:
+        if not state(engine, record).is_up:
             return False
         plan = plan_of(record)
         seconds = plan.stop_timeout_s if timeout_s is None else timeout_s
@@ -225,7 +224,7 @@ def remove(engine: Engine, record: ContainerRecord, *, force: bool = False, volu
     from .declared import plan_of
 
     with lock(engine.paths, "container", record.name):
-        if state(engine, record).status in RUNNING:
+        if state(engine, record).is_up:
             if not force:
                 raise Conflict(
                     f"remove container {record.name}: it is running", hint="stop it first, or remove it with force"
@@ -269,7 +268,7 @@ def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tupl
     with lock(engine.paths, "container", record.name):
         plan = with_limits(plan_of(record), spec)
         warnings: tuple[str, ...] = ()
-        if state(engine, record).status in RUNNING:
+        if state(engine, record).is_up:
             warnings = client.update(engine.paths, plan)
         with engine.records.transaction():
             engine.records.update_container(

@@ -97,9 +97,7 @@ def _running_plans(engine: Engine) -> list[LaunchPlan]:
     return [
         plan
         for plan in plans
-        if plan.network is not None
-        and plan.network.ports
-        and observe(engine.paths, plan.container_id).status in ("running", "paused", "restarting")
+        if plan.network is not None and plan.network.ports and observe(engine.paths, plan.container_id).is_up
     ]
 
 

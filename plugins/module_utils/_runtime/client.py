@@ -260,7 +260,7 @@ def wait(paths: Paths, container_id: str, *, timeout_s: float = 0) -> int:
         now = state.observe(paths, container_id)
         if now.status == "created":
             raise NotFound(f"wait for container {container_id[:12]}: it was never started")
-        if now.status not in ("running", "paused", "restarting"):
+        if not now.is_up:
             return now.exit_code
         _await_process(now, left if deadline else 1.0)
 

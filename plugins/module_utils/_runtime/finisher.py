@@ -28,7 +28,7 @@ def finish(paths: Paths, database: Database, container_id: str) -> bool:
     if record is None:
         return False
     with lock(paths, "container", record.name):
-        if observe(paths, container_id).status in ("running", "paused", "restarting"):
+        if observe(paths, container_id).is_up:
             return False
         document = parse(record.launch, source=f"the record of container {record.name}")
         reconcile(paths, plan_from_record(document["plan"]))

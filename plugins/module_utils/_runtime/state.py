@@ -60,6 +60,11 @@ class RunState(Value):
     monitored: bool = True
     lost_log_bytes: int = 0
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the container runs, is paused, or comes back by itself."""
+        return self.status in ("running", "paused", "restarting")
+
 
 def boot_id() -> str:
     """The kernel's name of this boot."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
-from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ContainerRequest, Observed, plan
+from ansible_collections.hull.engine.plugins.module_utils._engine.container_plan import ContainerRequest, Observed, plan
 from ansible_collections.hull.engine.plugins.module_utils._engine.image_facts import ImageConfig
 from ansible_collections.hull.engine.plugins.module_utils._engine.images import ImagePlan
 from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
