@@ -309,12 +309,6 @@ def test_an_image_can_t_bring_whiteouts_as_devices(place: Place) -> None:
         place.take(device("x", tarfile.CHRTYPE, 0, 0))
 
 
-def test_without_whiteouts_the_names_are_names(place: Place) -> None:
-    place.take(entry(".wh.x", b"file"), entry("d/.wh..wh..opq", b"file"), whiteouts=False)
-    assert place.names() == [".wh.x", "d", "d/.wh..wh..opq"]
-    assert os.listxattr(place.fs / "d") == []
-
-
 def test_implicit_parents_are_told(place: Place) -> None:
     unpacked = place.take(entry("a/b/c", b"x"), directory("e"), entry("e/f", b"x"), directory("a/b"))
     assert [(item.kind, item.path) for item in unpacked.deferred] == [("implicit-parent", b"a")]

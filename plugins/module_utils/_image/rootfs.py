@@ -99,7 +99,7 @@ def _open(path: str) -> IO[bytes]:
 def _bring_layer(paths: Paths, stream: ByteStream, what: str) -> Unpacked:
     with stage_layer(paths) as staged:
         try:
-            unpacked = unpack(stream, staged.fs, whiteouts=False)
+            unpacked = unpack(stream, staged.fs)
         except Damaged as error:
             raise Damaged(f"import {what}: {error.message}", hint=error.hint or "it has to be a tarball") from error
         if not unpacked.entries:

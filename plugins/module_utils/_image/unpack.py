@@ -79,21 +79,19 @@ class Unpacked(Value):
     skipped_xattrs: int = 0  # where the file system has none of that kind
 
 
-def unpack(
-    stream: ByteStream, fs_directory: str, *, limits: UnpackLimits = DEFAULT_LIMITS, whiteouts: bool = True
-) -> Unpacked:
+def unpack(stream: ByteStream, fs_directory: str, *, limits: UnpackLimits = DEFAULT_LIMITS) -> Unpacked:
     """Unpack a layer, compressed or not, into an empty directory; the stream is read to its end and stays open.
 
-    Without `whiteouts`, names that begin with `.wh.` are names like others. On an error the directory holds a part of
-    the layer. Raises Damaged for what the stream says, SyscallError for what the host can't do. Works without regard to
-    the umask and leaves it alone, so threads may unpack side by side.
+    The same bytes always give the same tree, so that a layer may be found by its diff ID. On an error the directory
+    holds a part of the layer. Raises Damaged for what the stream says, SyscallError for what the host can't do. Works
+    without regard to the umask and leaves it alone, so threads may unpack side by side.
     """
     from hashlib import sha256
 
     digest = sha256()
     root_fd = os.open(fs_directory, _DIRECTORY)
     try:
-        with DecompressingReader(stream) as content, _Writer(root_fd, limits, whiteouts) as writer:
+        with DecompressingReader(stream) as content, _Writer(root_fd, limits) as writer:
             reader = TarReader(_Metered(content, root_fd), what="layer", max_bytes=limits.max_bytes, digest=digest)
             writer.write(reader)
             reader.drain()
@@ -138,11 +136,10 @@ def current_umask() -> int:
 class _Writer:
     """Puts the entries of one layer below `root_fd`."""
 
-    def __init__(self, root_fd: int, limits: UnpackLimits, whiteouts: bool) -> None:
+    def __init__(self, root_fd: int, limits: UnpackLimits) -> None:
         self.entries = self.size_bytes = self.skipped_devices = self.skipped_xattrs = 0
         self._root_fd = root_fd
         self._limits = limits
-        self._reads_whiteouts = whiteouts
         self._whiteouts = Whiteouts(root_fd)
         self._tree = self._whiteouts.tree
         self._umask = current_umask()
@@ -185,7 +182,7 @@ class _Writer:
 
     def _add(self, entry: Entry, reader: TarReader) -> None:
         path = normalise(entry.name, self._limits.max_depth)
-        if self._reads_whiteouts and PREFIX in path and self._whiteouts.take(path):
+        if PREFIX in path and self._whiteouts.take(path):
             return
         parent, _, name = path.rpartition(b"/")
         if not path:
@@ -238,8 +235,8 @@ class _Writer:
             if not S_ISDIR(os.lstat(name, dir_fd=fd).st_mode):
                 self._clear(fd, name, path)
                 os.mkdir(name, 0o755, dir_fd=fd)
-                if self._reads_whiteouts:  # what was there hid the lower layers' directory
-                    self._whiteouts.make_opaque(*self._tree.directory(path, create=False))
+                # what was there hid the lower layers' directory
+                self._whiteouts.make_opaque(*self._tree.directory(path, create=False))
             self._whiteouts.describes(path)
         self._directories[path] = entry
 
