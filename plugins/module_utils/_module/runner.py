@@ -13,7 +13,9 @@ import sys
 from ansible.module_utils.basic import AnsibleModule
 
 from .._base.errors import Denied, HullError, Unsupported
+from .._base.paths import find_paths
 from .arguments import ENGINE_ARGUMENTS
+from .compiled import use_compiled_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,12 +70,16 @@ def run_module(operation: Callable[[Task], Result], arguments: dict[str, dict[st
 
 
 def _operate(module: AnsibleModule, operation: Callable[[Task], Result]) -> Result:
-    from .._engine.engine import open_engine
-
     options = dict(module.params)
-    directories = [options.pop(name) for name in ENGINE_ARGUMENTS]
-    with open_engine(*directories) as engine:
-        return operation(Task(engine, options, check=module.check_mode))
+    paths = find_paths(*(options.pop(name) for name in ENGINE_ARGUMENTS))
+    code = use_compiled_code(paths, module._name)
+    from .._engine.engine import Engine  # after this, what the engine imports may come from kept code
+
+    with Engine(paths) as engine:
+        result = operation(Task(engine, options, check=module.check_mode))
+    if code is not None and result.get("changed") and not module.check_mode:
+        code.keep()
+    return result
 
 
 def check_host() -> None:
