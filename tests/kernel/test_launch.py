@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -145,6 +147,29 @@ def test_pid_1_has_three_descriptors(box: Box) -> None:
 def test_signals_and_umask_are_as_new(box: Box) -> None:
     result = box.run(box.plan("grep", "-E", "^Sig(Blk|Ign)|^Umask", "/proc/self/status"))
     assert result.text.split() == ["Umask:", "0022", "SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
+def test_what_the_starter_of_the_spawner_ignores_is_not_ignored_inside() -> None:
+    """Signal 32 is the C library's own: no signal(2) resets it, and a shell's background job may be given it ignored."""
+    with open_box() as fresh:
+        starter = os.fork()
+        if starter == 0:
+            status = 1
+            try:
+                _ignore_signal_32()
+                plan = fresh.plan("grep", "-E", "^SigIgn", "/proc/self/status")
+                status = int(fresh.run(plan).text.split() != ["SigIgn:", "0" * 16])
+            finally:
+                os._exit(status)
+        assert os.waitpid(starter, 0)[1] == 0
+
+
+def _ignore_signal_32() -> None:
+    action = (1).to_bytes(8, sys.byteorder) + bytes(24)  # SIG_IGN
+    number = {"x86_64": 13}.get(os.uname().machine, 134)
+    assert ctypes.CDLL(None).syscall(number, 32, action, None, 8) == 0
+    with open("/proc/self/status") as file:
+        assert any(line.startswith("SigIgn") and int(line.split()[1], 16) >> 31 & 1 for line in file)
 
 
 def test_capability_sets(box: Box) -> None:

@@ -79,6 +79,7 @@ class Monitor:
         """Start the container for this client and stay with it to its end. Errors go to the client."""
         self._starter = starter
         starter.starting, starter.attached = True, attach
+        self._stop_on_sigterm()
         try:
             self._prepare()
             self._start(rows, columns)
@@ -94,7 +95,6 @@ class Monitor:
         starter.send(protocol.encode_json(protocol.ANSWER, answer))
         self.clients.add(starter)
         self.clients.deliver_pending(starter)
-        self._stop_on_sigterm()
         self.loop.run()
         self._finish()
 
@@ -332,7 +332,7 @@ class Monitor:
             "cgroup": plan.cgroup,
             "frozen_witness": run.cgroup.frozen_witness() if run is not None else "",
             "namespaces": list(plan.namespaces),
-            "userns": plan.userns is not None,
+            "userns": list(plan.userns) if plan.userns is not None else None,
             "join_network": plan.join_network,
             "health": self.health.record() if self.health is not None else None,
             "ports": to_ports(plan),

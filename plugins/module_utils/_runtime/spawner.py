@@ -14,7 +14,17 @@ from __future__ import annotations
 
 import gc
 import os
-from _signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGINT, SIGPIPE, SIGXFSZ, default_int_handler  # type: ignore[import-not-found]
+from _signal import (  # type: ignore[import-not-found]
+    SIG_DFL,
+    SIG_IGN,
+    SIGCHLD,
+    SIGINT,
+    SIGKILL,
+    SIGPIPE,
+    SIGSTOP,
+    SIGXFSZ,
+    default_int_handler,
+)
 from _signal import signal as set_handler
 from _socket import AF_UNIX, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import pack
@@ -28,6 +38,7 @@ from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import enter_supervisor, remove_if_empty
 from .._sys.file_calls import close_range
 from .._sys.privilege_calls import set_dumpable, set_name
+from .._sys.process_calls import set_default_action
 from . import protocol
 from .clients import peer_uid
 from .exec_server import run_exec
@@ -79,10 +90,8 @@ def _settle_in(cgroup_parent: str) -> None:
     set_name("hull-spawner")
     set_dumpable(False)
     for number in range(1, 65):
-        try:
-            set_handler(number, SIG_DFL)
-        except (OSError, ValueError):  # KILL, STOP, and those of the C library
-            pass
+        if number not in (SIGKILL, SIGSTOP):
+            set_default_action(number)
     set_handler(SIGINT, default_int_handler)
     for number in (SIGPIPE, SIGXFSZ, SIGCHLD):  # ignored children are reaped by the kernel
         set_handler(number, SIG_IGN)

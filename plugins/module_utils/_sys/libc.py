@@ -35,6 +35,7 @@ _NUMBERS = {
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
     "execveat": (322, 281),
+    "rt_sigaction": (13, 134),
     "bpf": (321, 280),
     "keyctl": (250, 219),
     "memfd_create": (319, 279),

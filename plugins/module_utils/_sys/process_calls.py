@@ -9,7 +9,6 @@ sethostname(2), execveat(2).
 from __future__ import annotations
 
 from ctypes import addressof, c_char_p, c_int, c_size_t, c_uint, c_void_p, create_string_buffer
-from ctypes import c_int as _c_int
 from struct import pack, unpack
 
 from .libc import encoded, system_call
@@ -26,6 +25,7 @@ _clone3 = system_call("clone3", c_char_p, c_size_t)
 _setns = system_call("setns", c_int, c_int)
 _unshare = system_call("unshare", c_int)
 _pidfd_getfd = system_call("pidfd_getfd", c_int, c_int, c_uint)
+_rt_sigaction = system_call("rt_sigaction", c_int, c_char_p, c_void_p, c_size_t)
 _pidfd_send_signal = system_call("pidfd_send_signal", c_int, c_int, c_void_p, c_uint)
 _prlimit = system_call("prlimit64", c_int, c_uint, c_char_p, c_void_p)
 _sethostname = system_call("sethostname", c_char_p, c_size_t)
@@ -42,7 +42,7 @@ def clone3(flags: int = 0, *, exit_signal: int = SIGCHLD, cgroup_fd: int = -1) -
     and the interpreter run no fork handlers, so buffered output must be flushed before, and the child ends by execve
     or os._exit. Not for CLONE_VM or threads.
     """
-    pidfd = _c_int(-1)
+    pidfd = c_int(-1)
     flags |= CLONE_PIDFD
     if cgroup_fd >= 0:
         flags |= CLONE_INTO_CGROUP
@@ -78,6 +78,14 @@ def prlimit(pid: int, resource: int, limits: tuple[int, int] | None = None) -> t
     _prlimit(pid, resource, new, before)
     soft, hard = unpack("=2Q", before.raw)
     return (-1 if soft == _RLIM_INFINITY else soft), (-1 if hard == _RLIM_INFINITY else hard)
+
+
+def set_default_action(signal: int) -> None:
+    """Give a signal its default action, by the kernel's number: libc keeps 32 and 33 to itself and refuses them.
+
+    Source: rt_sigaction(2); a struct kernel_sigaction of zeros is SIG_DFL without flags.
+    """
+    _rt_sigaction(signal, bytes(32), None, 8)
 
 
 def sethostname(name: str) -> None:
