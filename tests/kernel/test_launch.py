@@ -150,7 +150,7 @@ def test_signals_and_umask_are_as_new(box: Box) -> None:
 
 
 def test_what_the_starter_of_the_spawner_ignores_is_not_ignored_inside() -> None:
-    """Signal 32 is the C library's own: no signal(2) resets it, and a shell's background job may be given it ignored."""
+    """Signal 32 is the C library's own: no signal(2) resets it, and a background job may be given it ignored."""
     with open_box() as fresh:
         starter = os.fork()
         if starter == 0:
