@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
+    from .._image.archives import Loaded
     from .._image.reference import Reference
     from .._store.database import Database
     from .._store.records import ImageRecord, TagRecord
@@ -240,11 +241,22 @@ def tag(engine: Engine, source: str, target: str) -> bool:
     return True
 
 
-def remove(engine: Engine, text: str, *, force: bool = False) -> list[Action]:
-    """Untag an image and, with its last name, delete it and the layers that nothing else needs.
+class Removal(Value):
+    """What the removal of an image comes to: names that go, and whether the image goes with them."""
 
-    By id all its names go, if it has one, or `force` is given. Raises NotFound, and Conflict where containers use the
-    image; `force` then takes only the names.
+    record: ImageRecord
+    names: tuple[str, ...]
+    delete: bool
+
+    def actions(self) -> list[Action]:
+        untagged = [Action("untagged", familiar(name)) for name in self.names]
+        return [*untagged, Action("deleted", self.record.id)] if self.delete else untagged
+
+
+def plan_removal(engine: Engine, text: str, *, force: bool = False) -> Removal:
+    """Decide what `remove` does. By id all names go, if it has one, or `force` is given.
+
+    Raises NotFound, and Conflict where containers use the image; `force` then takes only the names.
     """
     record = find(engine, text)
     database = engine.records
@@ -257,10 +269,14 @@ def remove(engine: Engine, text: str, *, force: bool = False) -> list[Action]:
             f"remove image {text}: container {', '.join(user.name for user in users)} uses it",
             hint="remove those containers first",
         )
-    actions = [Action("untagged", familiar(name)) for name in chosen]
-    delete = last and not users
-    _remove_records(engine, database, record, chosen, delete=delete)
-    return actions + ([Action("deleted", record.id)] if delete else [])
+    return Removal(record, tuple(chosen), last and not users)
+
+
+def remove(engine: Engine, text: str, *, force: bool = False) -> list[Action]:
+    """Untag an image and, with its last name, delete it and the layers that nothing else needs. See `plan_removal`."""
+    removal = plan_removal(engine, text, force=force)
+    _remove_records(engine, engine.records, removal)
+    return removal.actions()
 
 
 def _names_to_remove(engine: Engine, text: str, names: list[str], force: bool) -> list[str]:
@@ -274,18 +290,18 @@ def _names_to_remove(engine: Engine, text: str, names: list[str], force: bool) -
     return names
 
 
-def _remove_records(engine: Engine, database: Database, record: ImageRecord, names: list[str], *, delete: bool) -> None:
+def _remove_records(engine: Engine, database: Database, removal: Removal) -> None:
     from .._store.garbage import empty_trash
     from .._store.layers import list_layers
     from .._store.removal import bury
 
     with database.transaction():
-        for name in names:
+        for name in removal.names:
             database.delete_tag(name)
-        if delete:
-            if database.containers_of_image(record.id):
-                raise Conflict(f"remove image {record.id}: a container was made from it meanwhile")
-            database.delete_image(record.id)
+        if removal.delete:
+            if database.containers_of_image(removal.record.id):
+                raise Conflict(f"remove image {removal.record.id}: a container was made from it meanwhile")
+            database.delete_image(removal.record.id)
             for layer in database.layers_unused():
                 database.delete_layer(layer.diff_id)
             # also those of a pull that was killed before it could record them; one that runs now fetches them again
@@ -320,7 +336,7 @@ def _ensure_absent(engine: Engine, request: ImageRequest, check: bool) -> Outcom
         return Outcome(False, before={"exists": False}, after={"exists": False})
     facts = inspect(engine, record)
     if check:
-        actions = [Action("removed_image", request.name)]
+        actions = plan_removal(engine, request.name, force=request.force_absent).actions()
     else:
         actions = remove(engine, request.name, force=request.force_absent)
     before = {"exists": True, "id": record.id}
@@ -400,14 +416,18 @@ def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> 
 
 
 def _load_one(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
-    """Load an archive; where it holds one image, under another name or none, that one gets the name asked for."""
-    loaded = load(engine, request.load_path, progress=progress)
-    if lookup(engine, request.name) is None or (
-        len({item.image_id for item in loaded}) == 1 and loaded[0].image_id != find(engine, request.name).id
-    ):
-        ids = {item.image_id for item in loaded}
-        if len(ids) != 1:
-            names = ", ".join(sorted(name for item in loaded for name in item.references)) or "none"
-            raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {names}")
-        tag(engine, ids.pop(), request.name)
+    """Load an archive that has the image by its name, or one image under whatever name: that one gets the name."""
+    from .._image.archives import load as load_archive
+
+    wanted = reference_of(engine, request.name).canonical
+
+    def accept(loaded: list[Loaded]) -> None:
+        names = sorted(name for item in loaded for name in item.references)
+        if wanted not in names and len({item.image_id for item in loaded}) != 1:
+            held = ", ".join(familiar(name) for name in names) or "images without names"
+            raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {held}")
+
+    loaded = load_archive(engine.paths, engine.records, request.load_path, progress=progress, accept=accept)
+    if not any(wanted in item.references for item in loaded):
+        tag(engine, loaded[0].image_id, request.name)
     return find(engine, request.name)

@@ -82,16 +82,24 @@ class _Found(Value):
 
 
 def load(
-    paths: Paths, database: Database, path_or_stream: str | IO[bytes], *, progress: Progress | None = None
+    paths: Paths,
+    database: Database,
+    path_or_stream: str | IO[bytes],
+    *,
+    progress: Progress | None = None,
+    accept: Callable[[list[Loaded]], None] | None = None,
 ) -> list[Loaded]:
     """Add the images of an archive to the store. A stream is read from where it stands and stays open.
 
-    Raises Damaged where anything in the archive is not what it says, NotFound for a missing file or platform; then no
-    image, name or layer of it was added.
+    `accept` is shown what would be added, and raises what speaks against it. Raises Damaged where anything in the
+    archive is not what it says, NotFound for a missing file or platform; then no image, name or layer of it was added.
     """
     sweep_temporary(paths)  # what a killed process left takes space that this load may need
     with open_archive(paths, path_or_stream) as files:
         found = _find_images(files)
+        loaded = [Loaded(image.image.id, image.image.references) for image in found]
+        if accept is not None:
+            accept(loaded)
         parts = {part.diff_id: part for image in found for part in image.parts}
         for _ in range(_ATTEMPTS):
             missing = _missing(paths, parts, progress)
@@ -102,7 +110,7 @@ def load(
                 discard_layers(paths, database, [part.diff_id for part in missing])
                 raise
             if records is not None:
-                return [Loaded(image.image.id, image.image.references) for image in found]
+                return loaded
     raise HullError(f"load {files.what}: its layers vanish while it is loaded", hint="another process removes images")
 
 
