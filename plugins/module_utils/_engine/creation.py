@@ -52,6 +52,10 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     config = read_config(image)
     _check_platform(image, config)
     container_id = new_id()
+    if spec.userns_mode == "auto":
+        from .user_namespaces import check_host
+
+        check_host(engine.paths)
     plan = resolve(engine.paths, spec, container_id, image, config)
     plan = replace(plan, process=replace(plan.process, seccomp_path=_seccomp(engine, spec, plan)))
     wanted = _wanted_mounts(engine, spec, config)
@@ -215,7 +219,7 @@ def _provide_directory(mount: MountSpec) -> None:
 def _commit(
     engine: Engine, spec: ContainerSpec, image: ImageRecord, plan: LaunchPlan, mounts: tuple[MountSpec, ...]
 ) -> ContainerRecord:
-    """The directory and, in one transaction, the lease and the record."""
+    """The directory and, in one transaction, the lease, the range of ids and the record."""
     database = engine.records
     network = None
     if spec.network_mode == BRIDGE_NETWORK:
@@ -232,6 +236,10 @@ def _commit(
             raise NotFound(f"image {spec.image}: was removed meanwhile", hint="run it again")
         if network is not None:
             plan = replace(plan, network=_network(database, network, plan.container_id))
+        if spec.userns_mode == "auto":
+            from .user_namespaces import take_range
+
+            plan = replace(plan, userns=take_range(database, plan.container_id))
         record = ContainerRecord(
             id=plan.container_id,
             name=spec.name,

@@ -50,6 +50,11 @@ NETWORK_SYSCTLS = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unp
 IPV6_OFF = {"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.lo.disable_ipv6": "0"}
 IPV6_DIRECTORY = "/proc/sys/net/ipv6"
 
+# A container with userns_mode auto has so many ids, from a part that nobody else uses: below it is what systemd-nspawn
+# takes, above it are numbers that some programs can't hold. Source: systemd's "Users, Groups, UIDs and GIDs"
+ID_COUNT = 65536
+ID_POOL = range(1879048192, 2147352576, ID_COUNT)
+
 RLIMITS = {"nofile": (1024, 524288), "core": (0, 0)}
 
 NAMESPACED_SYSCTL_PREFIXES = ("net.", "fs.mqueue.", "kernel.shm", "kernel.msg", "kernel.sem")

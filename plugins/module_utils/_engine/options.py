@@ -262,7 +262,7 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
     stop_signal = options.get("stop_signal")
     if stop_signal is not None:
         signal_number(stop_signal, option="stop_signal")
-    return ContainerSpec(
+    spec = ContainerSpec(
         name=check_name(str(options["name"])),
         image=str(options.get("image") or ""),
         command=split_words(options.get("command"), option="command"),
@@ -305,6 +305,24 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
         userns_mode=_choice(options, "userns_mode", ("host", "auto"), "host"),
         **_log_options(options.get("log_options") or {}),
     )
+    if spec.userns_mode == "auto":
+        _check_user_namespace(spec)
+    return spec
+
+
+def _check_user_namespace(spec: ContainerSpec) -> None:
+    """Refuse what a container whose root is nobody on the host can't have: the host's own namespaces and powers."""
+    wanted = {
+        "privileged": spec.privileged,
+        "network_mode host": spec.network_mode == "host",
+        "network_mode container": spec.network_mode.startswith("container:"),
+        "pid_mode host": spec.pid_mode == "host",
+        "ipc_mode host": spec.ipc_mode == "host",
+        "shared mount propagation": any(mount.propagation in ("shared", "rshared") for mount in spec.mounts),
+    }
+    for what, is_wanted in wanted.items():
+        if is_wanted:
+            raise Invalid(f"auto does not go with {what}", option="userns_mode", hint="use host, or leave that out")
 
 
 def _working_dir(path: str) -> str:

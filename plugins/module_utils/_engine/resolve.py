@@ -21,6 +21,7 @@ from .._runtime.launch_plan import (
 )
 from .isolation import (
     DEFAULT_PATH,
+    ID_COUNT,
     IPV6_DIRECTORY,
     IPV6_OFF,
     MASKED_PATHS,
@@ -135,7 +136,8 @@ def _health(spec: HealthSpec | None) -> HealthPlan | None:
 def _network_sysctls(spec: ContainerSpec) -> dict[str, str]:
     if spec.network_mode.startswith(("host", "container:")):
         return {}
-    return {**NETWORK_SYSCTLS, **(IPV6_OFF if os.path.isdir(IPV6_DIRECTORY) else {})}
+    mapped = {"net.ipv4.ping_group_range": f"0 {ID_COUNT - 1}"} if spec.userns_mode == "auto" else {}
+    return {**NETWORK_SYSCTLS, **mapped, **(IPV6_OFF if os.path.isdir(IPV6_DIRECTORY) else {})}
 
 
 def _check_sysctls(spec: ContainerSpec) -> dict[str, str]:

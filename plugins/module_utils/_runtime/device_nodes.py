@@ -53,10 +53,15 @@ def fill_dev(dev_fd: int, devices: tuple[DevicePlan, ...], owner: int, *, consol
         if console:
             os.close(os.open("console", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o620, dir_fd=dev_fd))
         if owner:
-            for name in (".", *os.listdir(f"/proc/self/fd/{dev_fd}")):
-                os.chown(name, owner, owner, dir_fd=dev_fd, follow_symlinks=False)
+            _give_all(dev_fd, owner)
     finally:
         os.umask(before)
+
+
+def _give_all(dev_fd: int, owner: int) -> None:
+    for _path, directories, files, fd in os.fwalk(".", dir_fd=dev_fd):
+        for name in (".", *directories, *files):
+            os.chown(name, owner, owner, dir_fd=fd, follow_symlinks=False)
 
 
 def _make_parents(dev_fd: int, name: str) -> None:

@@ -43,7 +43,7 @@ class Target(Value):
     start_time: int
     cgroup: str
     namespaces: tuple[str, ...]  # those to enter
-    has_userns: bool
+    userns: tuple[int, int] | None  # as LaunchPlan's
 
 
 def target_of(state: dict[str, Any]) -> Target:
@@ -58,7 +58,7 @@ def target_of(state: dict[str, Any]) -> Target:
         int(state.get("start_time", 0)),
         str(state["cgroup"]),
         tuple(names),
-        bool(state.get("userns")),
+        (int(state["userns"][0]), int(state["userns"][1])) if state.get("userns") else None,
     )
 
 
@@ -152,6 +152,8 @@ def spawn(
         if Cgroup(host, target.cgroup).is_frozen():
             raise Conflict("execute: the container is paused", hint="unpause it first")
         cgroup.create()
+        if target.userns is not None:
+            wiring.give_to(target.userns[0])
         joiner = os.fork()
         if joiner == 0:
             _join(target, target_fd, cgroup, process, wiring, far_end, seccomp, (rows, columns))
@@ -189,12 +191,12 @@ def _join(
         os.umask(0o022)
         limits = process_setup.set_limits(process)
         enter(target_fd, target.namespaces)
-        if target.has_userns:
+        if target.userns is not None:
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
         pid, _pid_fd = clone3(CLONE_PARENT, exit_signal=0)
         if pid == 0:
-            _become(process, wiring.child, channel_fd, seccomp, size, limits)
+            _become(process, wiring.child, channel_fd, seccomp, size, limits, target.userns)
         handshake.send(channel_fd, handshake.PID, str(pid))
     except BaseException as error:  # the fork boundary
         handshake.send_failure(channel_fd, error)
@@ -209,12 +211,13 @@ def _become(
     seccomp: bytes,
     size: tuple[int, int],
     warnings: tuple[str, ...],
+    userns: tuple[int, int] | None,
 ) -> None:
     """The process itself, up to execve. Never returns."""
     try:
         os.setsid()
         process_setup.join_keyring()
-        identity = process_setup.identify(process)
+        identity = process_setup.identify(process, userns)
         for warning in warnings:
             handshake.send(channel_fd, handshake.WARNING, warning)
         if process.tty:

@@ -99,7 +99,7 @@ class HealthMonitor:
             namespaces = ("user", *namespaces)
         if monitor.plan.join_network and "net" not in namespaces:
             namespaces = (*namespaces, "net")
-        target = Target(run.pid, run.start_time, monitor.plan.cgroup, namespaces, monitor.plan.userns is not None)
+        target = Target(run.pid, run.start_time, monitor.plan.cgroup, namespaces, monitor.plan.userns)
         self._start_ns, self._output, self._timed_out = time_ns(), b"", False
         try:
             self._check = spawn(target, process, monitor.host, seccomp=monitor.seccomp, timeout_s=_JOIN_TIMEOUT_S)

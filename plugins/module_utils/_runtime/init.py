@@ -77,7 +77,7 @@ def _prepare_and_execute(context: InitContext, channel: list[int]) -> None:
     process_setup.join_keyring()
     for warning in process_setup.set_limits(process):
         handshake.send(channel[0], handshake.WARNING, warning)
-    identity = process_setup.identify(process)
+    identity = process_setup.identify(process, plan.userns)
     if process.tty:
         slave = connect_terminal(channel[0], identity.uid, context.rows, context.columns)
         _bind_console(slave)

@@ -26,7 +26,8 @@ from .._net.ports import reserve
 from .._sys.process_calls import clone3
 from . import handshake, init
 from .launch_plan import LaunchPlan, NetworkPlan, PortPlan
-from .rootfs import open_sources
+from .process_setup import raise_hard_limits
+from .rootfs import Sources, open_sources
 from .wiring import Wiring
 
 TYPE_CHECKING = False
@@ -119,7 +120,7 @@ def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: i
         privileged=plan.privileged,
     )
     opened: list[int] = []
-    sources = open_sources(plan)
+    sources = Sources()
     channel, far_end = handshake.make_pair()
     run.on_undo(lambda: os.close(channel))
     try:
@@ -127,6 +128,8 @@ def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: i
         if plan.userns is not None:
             idmap_fd = make_user_namespace(*_id_maps(plan.userns))
             opened.append(idmap_fd)
+            run.wiring.give_to(plan.userns[0])
+        sources = open_sources(plan, idmap_fd)
         root_fd = overlay_mount(
             plan.layers, f"{plan.root_directory}/upper", f"{plan.root_directory}/work", idmap_fd=idmap_fd
         )
@@ -181,6 +184,7 @@ def _serve_init(run: Launch, channel: int) -> None:
     plan = run.plan
     if plan.userns is not None:
         write_id_maps(run.pid, *_id_maps(plan.userns))
+        raise_hard_limits(plan.process, run.pid)
         handshake.send(channel, handshake.GO)
     if plan.network is not None:
         try:

@@ -54,9 +54,18 @@ def read_file(path: str) -> str:
         os.close(fd)
 
 
-def identify(process: ProcessPlan) -> Identity:
-    """The user of a process, looked up in the files of the root that the caller is in."""
-    return resolve_user(process.user, process.groups, read_file("/etc/passwd"), read_file("/etc/group"))
+def identify(process: ProcessPlan, userns: tuple[int, int] | None) -> Identity:
+    """The user of a process, looked up in the files of the root that the caller is in.
+
+    Raises LaunchError also for an id that the container's user namespace (as LaunchPlan's) does not have.
+    """
+    identity = resolve_user(process.user, process.groups, read_file("/etc/passwd"), read_file("/etc/group"))
+    largest = max(identity.uid, identity.gid, *identity.groups)
+    if userns is not None and largest >= userns[1]:
+        raise LaunchError(
+            f"user: {largest} is beyond the container's largest id {userns[1] - 1}", hint="use userns_mode: host"
+        )
+    return identity
 
 
 def environment(process: ProcessPlan, identity: Identity) -> dict[bytes, bytes]:
@@ -91,6 +100,21 @@ def set_limits(process: ProcessPlan) -> tuple[str, ...]:
                     f"ulimits: {name} {soft}:{hard} is more than this host allows; it is {lower[0]}:{lower[1]}"
                 )
     return tuple(warnings)
+
+
+def raise_hard_limits(process: ProcessPlan, pid: int) -> None:
+    """From the host's side, lift the hard limits of a process in a user namespace, which may not do so itself, to what
+    it will set with `set_limits`. What the host does not allow stays, and is told there."""
+    for name, _soft, hard in process.rlimits:
+        number = RLIMITS.get(name)
+        if number is None:
+            continue
+        soft_now, hard_now = prlimit(pid, number)
+        if hard_now != -1 and (hard == -1 or hard > hard_now):
+            try:
+                prlimit(pid, number, (soft_now, hard))
+            except PermissionError:
+                pass
 
 
 def _lower_limit(number: int, soft: int, hard: int) -> tuple[int, int]:

@@ -13,10 +13,11 @@ import os
 from errno import ENOENT, errorcode
 from stat import S_ISDIR
 
-from .._base.errors import HullError, LaunchError
+from .._base.errors import HullError, LaunchError, Unsupported
 from .._kernel.mounts import (
     clone_tree,
     cover_root,
+    idmap,
     new_filesystem,
     own_root,
     pivot,
@@ -51,14 +52,15 @@ class Sources:
         self.binds, self.dev = {}, -1
 
 
-def open_sources(plan: LaunchPlan) -> Sources:
+def open_sources(plan: LaunchPlan, idmap_fd: int = -1) -> Sources:
     """Open every host path of the plan in the caller's mount namespace, and make its /dev, which neither the devices
-    cgroup nor a user namespace would allow later. Raises LaunchError naming the mount."""
+    cgroup nor a user namespace would allow later. With `idmap_fd`, a user namespace, owners on the host's side are
+    those inside it. Raises LaunchError naming the mount."""
     sources = Sources()
     try:
         for mount in all_mounts(plan):
             if mount.kind == "bind":
-                sources.binds[mount.target] = _open_bind(mount)
+                sources.binds[mount.target] = _open_bind(mount, idmap_fd)
             elif mount.kind == "dev":
                 sources.dev = new_filesystem("tmpfs", options=mount.data, flags=_words(mount))
                 owner = plan.userns[0] if plan.userns is not None else 0
@@ -72,18 +74,30 @@ def open_sources(plan: LaunchPlan) -> Sources:
     return sources
 
 
-def _open_bind(mount: MountPlan) -> int:
+def _open_bind(mount: MountPlan, idmap_fd: int) -> int:
     recursive = "rbind" in mount.flags
     fd = -1
     try:
         fd = clone_tree(mount.source, recursive=recursive)
         set_attributes(fd, _words(mount), recursive=recursive)
+        if idmap_fd >= 0:
+            _idmap_bind(mount, fd, idmap_fd, recursive)
         set_propagation(fd, mount.propagation)
         return fd
     except HullError as error:
         if fd >= 0:
             os.close(fd)
         raise LaunchError(f"mount {mount.source} at {mount.target}: {error.message}", hint=error.hint) from error
+
+
+def _idmap_bind(mount: MountPlan, fd: int, idmap_fd: int, recursive: bool) -> None:
+    try:
+        idmap(fd, idmap_fd, recursive=recursive)
+    except Unsupported as error:
+        what = f"{mount.source}, or a mount below it," if recursive else mount.source
+        raise Unsupported(
+            f"the file system of {what} can't be idmapped", hint="use userns_mode: host, or leave the mount out"
+        ) from error
 
 
 def _words(mount: MountPlan) -> tuple[str, ...]:

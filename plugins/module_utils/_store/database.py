@@ -60,6 +60,10 @@ CREATE TABLE leases (
     container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
     PRIMARY KEY (network, address));
 CREATE INDEX leases_by_container ON leases (container_id);
+CREATE TABLE id_ranges (
+    first INTEGER PRIMARY KEY,
+    container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
+CREATE INDEX id_ranges_by_container ON id_ranges (container_id);
 """
 
 _CONTAINER_COLUMNS = "id, name, image_id, image_name, created_ns, spec, launch"
@@ -238,7 +242,7 @@ class Database:
             raise NotFound(f"container {container_id[:12]}: no such container")
 
     def delete_container(self, container_id: str) -> None:
-        """Remove a container with its leases and its use of volumes."""
+        """Remove a container with its leases, its range of ids and its use of volumes."""
         self._write("DELETE FROM containers WHERE id = ?", container_id)
 
     # volumes, networks and leases
@@ -295,6 +299,17 @@ class Database:
 
     def delete_leases(self, container_id: str) -> None:
         self._write("DELETE FROM leases WHERE container_id = ?", container_id)
+
+    def id_ranges(self) -> dict[int, str]:
+        """The ranges of host ids that containers hold: the first id to the container's id."""
+        return dict(self._rows("SELECT first, container_id FROM id_ranges ORDER BY first"))
+
+    def put_id_range(self, first: int, container_id: str) -> None:
+        """Add a range. Raises Conflict where it is taken. The container may follow in the same transaction."""
+        try:
+            self._write("INSERT INTO id_ranges VALUES (?, ?)", first, container_id)
+        except _sqlite3.IntegrityError as error:
+            raise Conflict(f"map the ids of container {container_id[:12]}: the range from {first} is taken") from error
 
 
 def _first(records: list[ContainerRecord]) -> ContainerRecord | None:
