@@ -400,7 +400,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: A web server with limits, started again after a reboot or a crash
+- name: A web server with limits, started again after a crash
   hull.engine.container:
     name: web
     image: docker.io/library/nginx:1.29
