@@ -377,7 +377,13 @@ options:
     type: str
   userns_mode:
     description:
-      - V(auto) maps the container's root to a user of the host who owns nothing, V(host) does not.
+      - V(auto) gives the container 65536 users and groups of its own, which nobody else on the host has. Its root is
+        one of them, so what breaks out owns nothing on the host. Image, volumes and bind mounts show the same owners
+        inside as on disk; ids beyond 65535 show as 65534.
+      - V(host) does not, its root is the host's. This is the default.
+      - V(auto) does not go with O(privileged), with O(network_mode=host) or V(container:), with O(pid_mode=host), with
+        O(ipc_mode=host) and with mounts of shared propagation. It needs Linux 5.19, and file systems that can be
+        idmapped (ext4, xfs, btrfs; tmpfs from Linux 6.3) for the state directory and every mount.
     type: str
   log_options:
     description:

@@ -52,13 +52,14 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     config = read_config(image)
     _check_platform(image, config)
     container_id = new_id()
-    if spec.userns_mode == "auto":
-        from .user_namespaces import check_host
-
-        check_host(engine.paths)
     plan = resolve(engine.paths, spec, container_id, image, config)
     plan = replace(plan, process=replace(plan.process, seccomp_path=_seccomp(engine, spec, plan)))
     wanted = _wanted_mounts(engine, spec, config)
+    if spec.userns_mode == "auto":
+        from . import user_namespaces
+
+        user_namespaces.check_host(engine.paths)
+        user_namespaces.check_mounts(wanted)
     made: list[str] = []
     mark = _mark(engine, container_id)
     try:

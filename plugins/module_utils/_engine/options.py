@@ -318,7 +318,6 @@ def _check_user_namespace(spec: ContainerSpec) -> None:
         "network_mode container": spec.network_mode.startswith("container:"),
         "pid_mode host": spec.pid_mode == "host",
         "ipc_mode host": spec.ipc_mode == "host",
-        "shared mount propagation": any(mount.propagation in ("shared", "rshared") for mount in spec.mounts),
     }
     for what, is_wanted in wanted.items():
         if is_wanted:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import os
 
-from .._base.errors import Conflict, Unsupported
+from .._base.errors import Conflict, Invalid, Unsupported
 from .isolation import ID_COUNT, ID_POOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .._base.paths import Paths
+    from .._base.spec import MountSpec
     from .._store.database import Database
 
 _OVERLAY_SINCE = (5, 19)
@@ -29,7 +32,7 @@ def check_host(paths: Paths) -> None:
     if not probes.works(probes.try_user_namespace):
         raise Unsupported(
             "userns_mode: auto: this host makes no user namespaces",
-            hint=f"allow them (sysctl user.max_user_namespaces, a kernel with CONFIG_USER_NS), or {cure}",
+            hint=f"allow them (sysctl user.max_user_namespaces, a kernel with CONFIG_USER_NS, no chroot), or {cure}",
         )
     if probes.release_numbers(os.uname().release) < _OVERLAY_SINCE:
         raise Unsupported("userns_mode: auto: it needs Linux 5.19 or newer", hint=cure)
@@ -38,6 +41,17 @@ def check_host(paths: Paths) -> None:
             f"userns_mode: auto: the file system of {paths.root} can't be idmapped",
             hint=f"have the state directory on ext4, xfs or btrfs, or {cure}",
         )
+
+
+def check_mounts(mounts: Iterable[MountSpec]) -> None:
+    """Refuse a mount by which root in the container could mount on the host: a shared one. Raises Invalid."""
+    for mount in mounts:
+        if mount.propagation in ("shared", "rshared"):
+            raise Invalid(
+                f"auto does not go with the {mount.propagation} mount {mount.target}",
+                option="userns_mode",
+                hint="use host, or propagation rslave",
+            )
 
 
 def take_range(database: Database, container_id: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ attached is exactly what was opened.
 from __future__ import annotations
 
 import os
-from errno import ENOENT, errorcode
+from errno import EACCES, ENOENT, EPERM, errorcode
 from stat import S_ISDIR
 
 from .._base.errors import HullError, LaunchError, Unsupported
@@ -117,7 +117,7 @@ def build_root(plan: LaunchPlan, root_fd: int, sources: Sources, host: CgroupHos
                 _attach(mount, root_fd, sources, host)
         except OSError as error:
             raise LaunchError(f"mount {mount.target}: {errorcode.get(error.errno or 0, error)}") from error
-    _write_sysctls(proc_fd, plan.sysctls)
+    _write_sysctls(proc_fd, plan)
     _make_working_dir(root_fd, plan.process.working_dir)
     with Masks(root_fd) as masks:
         for path in plan.masked_paths:
@@ -166,9 +166,9 @@ def _attach(mount: MountPlan, root_fd: int, sources: Sources, host: CgroupHost) 
         os.close(fd)
 
 
-def _write_sysctls(proc_fd: int, sysctls: dict[str, str]) -> None:
+def _write_sysctls(proc_fd: int, plan: LaunchPlan) -> None:
     """Write settings of the caller's own namespaces through its own proc, which nobody else has seen yet."""
-    for key, value in sysctls.items():
+    for key, value in plan.sysctls.items():
         try:
             resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
             fd = openat2(proc_fd, "sys/" + key.replace(".", "/"), os.O_WRONLY, resolve=resolve)
@@ -178,7 +178,9 @@ def _write_sysctls(proc_fd: int, sysctls: dict[str, str]) -> None:
                 os.close(fd)
         except OSError as error:
             cause = "this kernel has no such setting" if error.errno == ENOENT else errorcode.get(error.errno or 0, "")
-            raise LaunchError(f"sysctls: {key}={value}: {cause}") from error
+            mapped = plan.userns is not None and error.errno in (EACCES, EPERM)
+            hint = "use userns_mode: host; some kernels let only the host's root change it" if mapped else ""
+            raise LaunchError(f"sysctls: {key}={value}: {cause}", hint=hint) from error
 
 
 def _make_working_dir(root_fd: int, path: str) -> None:

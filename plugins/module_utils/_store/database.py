@@ -71,7 +71,7 @@ _UPDATABLE = ("name", "image_id", "image_name", "spec", "launch")
 
 
 class _Transaction:
-    """BEGIN IMMEDIATE on entry; COMMIT on a normal exit, ROLLBACK on an exception, or where the disk is full."""
+    """BEGIN IMMEDIATE on entry; COMMIT on a normal exit, ROLLBACK on an exception, that of COMMIT too (disk full)."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -90,7 +90,7 @@ class _Transaction:
     def _commit(self) -> None:
         try:
             self._connection.execute("COMMIT")
-        except _sqlite3.OperationalError as error:
+        except _sqlite3.DatabaseError as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if "full" not in str(error):

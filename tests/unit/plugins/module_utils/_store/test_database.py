@@ -106,3 +106,21 @@ def test_a_newer_version_is_refused_and_left_alone(paths, database):
     witness.close()
     with pytest.raises(errors.Conflict, match="99"):
         open_database(paths, create=True)
+
+
+def test_a_range_of_ids_is_one_containers_until_that_is_deleted(database):
+    with database.transaction():
+        database.put_id_range(1000, CONTAINER.id)
+        database.put_container(CONTAINER)
+    assert database.id_ranges() == {1000: CONTAINER.id}
+    with pytest.raises(errors.Conflict, match="1000 is taken"), database.transaction():
+        database.put_id_range(1000, CONTAINER.id)
+    with database.transaction():
+        database.delete_container(CONTAINER.id)
+    assert database.id_ranges() == {}
+
+
+def test_a_range_of_ids_is_not_kept_without_its_container(database):
+    with pytest.raises(sqlite3.IntegrityError), database.transaction():
+        database.put_id_range(1000, CONTAINER.id)
+    assert database.id_ranges() == {}
