@@ -49,7 +49,7 @@ kernel: packages $(VENV)/test.installed collection ## tests against this kernel,
 	$(BIN)/python -m pytest tests/kernel $(PYTEST_ARGS)
 
 integration: packages $(VENV)/test.installed collection ## playbooks, a registry and images of other tools, as root
-	$(BIN)/python -m pytest tests/integration tests/cli $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/registry tests/integration tests/cli $(PYTEST_ARGS)
 
 bench: $(VENV)/test.installed collection ## times, side by side with Docker and Podman where they are installed
 	$(BIN)/python tests/bench/run.py
