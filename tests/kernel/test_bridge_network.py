@@ -443,7 +443,7 @@ def _ask(client: socket.socket) -> str:
         return client.recv(1000).decode()
     except ConnectionRefusedError:
         return "refused"
-    except TimeoutError:
+    except socket.timeout:  # TimeoutError from 3.10 on
         return "silence"
 
 
@@ -455,6 +455,6 @@ def _silent(address: str, port: int, source: str = "") -> bool:
             connection.bind((source, 0))
         try:
             connection.connect((address, port))
-        except TimeoutError:
+        except socket.timeout:  # TimeoutError from 3.10 on
             return True
     return False

@@ -156,7 +156,7 @@ def dial(address: str, port: int, *, udp: bool = False, timeout_s: float = 3) ->
             return connection.recv(1000).decode()
         except ConnectionRefusedError:
             return "refused"
-        except TimeoutError:
+        except socket.timeout:  # TimeoutError from 3.10 on
             return "silence"
         except OSError as error:
             return f"unreachable: {error}"
