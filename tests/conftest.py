@@ -15,3 +15,18 @@ if not os.path.islink(_link):
     os.symlink(ROOT, _link)
 sys.path.insert(0, COLLECTIONS)
 sys.path.insert(0, ROOT)
+
+import pytest  # noqa: E402
+
+from tests.support.docker_daemon import Docker, running_docker  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """A Docker daemon for the whole run, started when the first test asks for it; images in it are the tests' own."""
+    with running_docker() as running:
+        yield running
