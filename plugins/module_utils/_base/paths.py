@@ -23,7 +23,9 @@ class Paths(Value):
 
     root/                    0700, survives a reboot
         hull.db              records (SQLite, WAL)
-        layers/<hex>/        one unpacked layer by its diff ID, complete if it exists: fs/ and layer.json
+        layers/<hex>/        one unpacked layer by its diff ID, complete if it exists: see _store/layers.py
+        settled/<hex>/fs     what a layer needs above it in one stack, by the chain ID: see _image/settle.py
+        blobs/<algorithm>/<hex>  compressed layers as they came from a registry or an archive
         containers/<id>/     upper/ work/ etc/ (hosts, hostname, resolv.conf) container.log[.N] exit.json
         volumes/<name>/_data
         locks/  tmp/  trash/ everything half-made is in tmp/; what is being deleted is in trash/
@@ -56,6 +58,14 @@ class Paths(Value):
         return self.root + "/layers"
 
     @property
+    def settled(self) -> str:
+        return self.root + "/settled"
+
+    @property
+    def blobs(self) -> str:
+        return self.root + "/blobs"
+
+    @property
     def temporary(self) -> str:
         return self.root + "/tmp"
 
@@ -74,6 +84,18 @@ class Paths(Value):
     def layer(self, diff_id: str) -> str:
         """The directory of a layer; its files are in `fs` below it."""
         return f"{self.layers}/{diff_id.partition(':')[2]}"
+
+    def settled_layer(self, chain_id: str) -> str:
+        """The directory of what lies above a layer in the stack that the chain ID names; its files are in `fs`."""
+        return f"{self.settled}/{chain_id.partition(':')[2]}"
+
+    def blob(self, digest: str) -> str:
+        """The file of a blob."""
+        return f"{self.blobs}/{digest.replace(':', '/')}"
+
+    def stack(self, stack: tuple[str, ...]) -> tuple[str, ...]:
+        """The directories that overlayfs stacks for an image record's `stack`, topmost first."""
+        return tuple(f"{self.root}/{name}/fs" for name in reversed(stack))
 
     def container(self, container_id: str) -> str:
         return f"{self.root}/containers/{container_id}"

@@ -53,7 +53,7 @@ def resolve(
         instance=paths.instance,
         root_directory=directory,
         run_directory=paths.container_run(container_id),
-        layers=tuple(f"{paths.layer(diff_id)}/fs" for diff_id in reversed(image.layers)),
+        layers=paths.stack(image.stack),
         process=_process(spec, config, container_id),
         hostname=_hostname(spec, container_id),
         domainname=spec.domainname,

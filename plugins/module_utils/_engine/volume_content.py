@@ -47,8 +47,7 @@ def _copy_from_image(paths: Paths, image: ImageRecord, target: str, destination:
     from .._sys.file_calls import openat2
     from .._sys.open_flags import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 
-    layers = [f"{paths.layer(diff_id)}/fs" for diff_id in reversed(image.layers)]
-    root = overlay_mount(layers, "", "", read_only=True)
+    root = overlay_mount(paths.stack(image.stack), "", "", read_only=True)
     try:
         source = openat2(
             root, target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 
-from .._base.clock import now_ns
 from .._base.errors import Damaged, HullError, NotFound
 from .._base.values import Value
 from .manifest import MAX_INDEX_DEPTH, Index, Manifest, choose_platform, parse_config, parse_manifest
@@ -211,28 +210,25 @@ def _fetch_layers(paths: Paths, registry: Registry, repository: str, resolved: R
 
 
 def _record(paths: Paths, database: Database, reference: Reference, resolved: Resolved) -> ImageRecord | None:
-    """Make the image and its name visible; None, and nothing changed, where one of its layers was removed meanwhile.
+    """Make the image and its name visible; None, and nothing changed, where a layer was removed meanwhile."""
+    from .._store.records import BlobRecord
+    from .register import NewImage, register
 
-    Inside the transaction no other process removes layers that no image contains.
-    """
-    from .._store.layers import has_layer, layer_record
-    from .._store.records import ImageRecord
-
-    image_id, diff_ids = resolved.config.digest, resolved.config.diff_ids
-    with database.transaction():
-        if not all(has_layer(paths, diff_id) for diff_id in diff_ids):
-            return None
-        layers = {diff_id: layer_record(paths, diff_id) for diff_id in diff_ids}
-        for layer in layers.values():
-            database.put_layer(layer)
-        size_bytes = sum(layers[diff_id].size_bytes for diff_id in diff_ids)
-        text = resolved.manifest.text
-        record = ImageRecord(
-            image_id, resolved.config.text, text, resolved.manifest.digest, diff_ids, size_bytes, now_ns()
-        )
-        database.put_image(record)
-        database.put_tag(reference.canonical, image_id, resolved.digest)
-        return database.image(image_id)
+    image = NewImage(
+        id=resolved.config.digest,
+        config=resolved.config.text,
+        manifest=resolved.manifest.text,
+        manifest_digest=resolved.manifest.digest,
+        layers=resolved.config.diff_ids,
+        references=(reference.canonical,),
+        digest=resolved.digest,
+        blobs=tuple(
+            BlobRecord(layer.digest, diff_id, layer.media_type, layer.size) for diff_id, layer in resolved.layers
+        ),
+        repository=reference.name,
+    )
+    records = register(paths, database, [image])
+    return records[0] if records else None
 
 
 class _LayerJob:

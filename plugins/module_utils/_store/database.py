@@ -17,7 +17,16 @@ from errno import ENOSPC
 
 from .._base.codec import parse, render
 from .._base.errors import Conflict, Damaged, HullError, NotFound, SyscallError
-from .records import ContainerRecord, ImageRecord, LayerRecord, LeaseRecord, NetworkRecord, TagRecord, VolumeRecord
+from .records import (
+    BlobRecord,
+    ContainerRecord,
+    ImageRecord,
+    LayerRecord,
+    LeaseRecord,
+    NetworkRecord,
+    TagRecord,
+    VolumeRecord,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,13 +36,13 @@ if TYPE_CHECKING:
 
     from .._base.paths import Paths
 
-_VERSION = 1
+_VERSION = 2
 _BUSY_TIMEOUT_S = 30
 
 _SCHEMA = """
 CREATE TABLE images (
     id TEXT PRIMARY KEY, config TEXT NOT NULL, manifest TEXT NOT NULL, manifest_digest TEXT NOT NULL,
-    layers TEXT NOT NULL, size_bytes INTEGER NOT NULL, created_ns INTEGER NOT NULL);
+    layers TEXT NOT NULL, size_bytes INTEGER NOT NULL, created_ns INTEGER NOT NULL, stack TEXT NOT NULL);
 CREATE TABLE image_layers (
     image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, diff_id TEXT NOT NULL,
     PRIMARY KEY (image_id, diff_id));
@@ -65,6 +74,15 @@ CREATE TABLE id_ranges (
     container_id TEXT NOT NULL REFERENCES containers(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
 CREATE INDEX id_ranges_by_container ON id_ranges (container_id);
 """
+_BLOBS = """
+CREATE TABLE blobs (
+    digest TEXT PRIMARY KEY, diff_id TEXT NOT NULL, media_type TEXT NOT NULL, size_bytes INTEGER NOT NULL);
+CREATE INDEX blobs_by_diff_id ON blobs (diff_id);
+CREATE TABLE blob_places (
+    digest TEXT NOT NULL REFERENCES blobs(digest) ON DELETE CASCADE, repository TEXT NOT NULL,
+    PRIMARY KEY (digest, repository));
+"""
+_STACK_COLUMN = "ALTER TABLE images ADD COLUMN stack TEXT NOT NULL DEFAULT '[]';"
 
 _CONTAINER_COLUMNS = "id, name, image_id, image_name, created_ns, spec, launch"
 _UPDATABLE = ("name", "image_id", "image_name", "spec", "launch")
@@ -145,10 +163,10 @@ class Database:
     def put_image(self, record: ImageRecord) -> None:
         """Add an image; one with the same id keeps its time of arrival and takes the rest."""
         self._write(
-            "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-            " manifest = excluded.manifest, manifest_digest = excluded.manifest_digest",
+            "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " manifest = excluded.manifest, manifest_digest = excluded.manifest_digest, stack = excluded.stack",
             *(record.id, record.config, record.manifest, record.manifest_digest),
-            *(render(record.layers), record.size_bytes, record.created_ns),
+            *(render(record.layers), record.size_bytes, record.created_ns, render(record.stack)),
         )
         for diff_id in record.layers:
             self._write("INSERT OR IGNORE INTO image_layers VALUES (?, ?)", record.id, diff_id)
@@ -189,6 +207,43 @@ class Database:
         """Layers that no image contains."""
         statement = "SELECT * FROM layers WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)"
         return [LayerRecord(*row) for row in self._rows(statement)]
+
+    def put_blob(self, record: BlobRecord) -> None:
+        """Note what a blob holds; what is known of it already stays."""
+        self._write("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)", *record.fields().values())
+
+    def blob(self, digest: str) -> BlobRecord | None:
+        rows = self._rows("SELECT * FROM blobs WHERE digest = ?", digest)
+        return BlobRecord(*rows[0]) if rows else None
+
+    def blobs(self) -> list[BlobRecord]:
+        return [BlobRecord(*row) for row in self._rows("SELECT * FROM blobs ORDER BY digest")]
+
+    def blobs_of(self, diff_id: str) -> list[BlobRecord]:
+        """The compressed forms that are known of a layer."""
+        rows = self._rows("SELECT * FROM blobs WHERE diff_id = ? ORDER BY rowid", diff_id)
+        return [BlobRecord(*row) for row in rows]
+
+    def blobs_unused(self) -> list[BlobRecord]:
+        """Blobs of layers that no image contains."""
+        statement = "SELECT * FROM blobs WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)"
+        return [BlobRecord(*row) for row in self._rows(statement)]
+
+    def delete_blob(self, digest: str) -> None:
+        """Forget a blob and where registries have it."""
+        self._write("DELETE FROM blobs WHERE digest = ?", digest)
+
+    def put_blob_place(self, digest: str, repository: str) -> None:
+        """Note that a repository (`domain/path`) has a blob that is recorded."""
+        self._write("INSERT OR IGNORE INTO blob_places VALUES (?, ?)", digest, repository)
+
+    def delete_blob_place(self, digest: str, repository: str) -> None:
+        self._write("DELETE FROM blob_places WHERE digest = ? AND repository = ?", digest, repository)
+
+    def blob_places(self, digest: str) -> list[str]:
+        """The repositories that were seen to have a blob, newest first."""
+        rows = self._rows("SELECT repository FROM blob_places WHERE digest = ? ORDER BY rowid DESC", digest)
+        return [row[0] for row in rows]
 
     # containers
 
@@ -317,9 +372,10 @@ def _first(records: list[ContainerRecord]) -> ContainerRecord | None:
 
 
 def _image(row: tuple[Any, ...]) -> ImageRecord:
-    image_id, config, manifest, manifest_digest, layers, size_bytes, created_ns = row
-    diff_ids = tuple(parse(layers, source=f"the record of image {image_id}"))
-    return ImageRecord(image_id, config, manifest, manifest_digest, diff_ids, size_bytes, created_ns)
+    image_id, config, manifest, manifest_digest, layers, size_bytes, created_ns, stack = row
+    source = f"the record of image {image_id}"
+    diff_ids, directories = tuple(parse(layers, source=source)), tuple(parse(stack, source=source))
+    return ImageRecord(image_id, config, manifest, manifest_digest, diff_ids, size_bytes, created_ns, directories)
 
 
 def _volume(row: tuple[Any, ...]) -> VolumeRecord:
@@ -335,7 +391,7 @@ def _statements(script: str) -> Iterable[str]:
 
 
 def _prepare(connection: Any, path: str) -> None:
-    """Make the schema where there is none; refuse a database of a newer version."""
+    """Make the schema where there is none, bring an older one up to date; refuse a database of a newer version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > _VERSION:
         raise Conflict(f"open {path}: its version {version} is newer than this engine's {_VERSION}", hint="upgrade")
@@ -343,10 +399,19 @@ def _prepare(connection: Any, path: str) -> None:
         return
     with _Transaction(connection):
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _statements(_SCHEMA):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        for statement in _statements({0: _SCHEMA + _BLOBS, 1: _STACK_COLUMN + _BLOBS}.get(version, "")):
+            connection.execute(statement)
+        if version == 1:
+            _fill_stacks(connection)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _fill_stacks(connection: Any) -> None:
+    """Give the images of version 1 their stacks: there the layers were stacked as they are."""
+    for image_id, layers in connection.execute("SELECT id, layers FROM images").fetchall():
+        diff_ids = parse(layers, source=f"the record of image {image_id}")
+        stack = render([f"layers/{diff_id.partition(':')[2]}" for diff_id in diff_ids])
+        connection.execute("UPDATE images SET stack = ? WHERE id = ?", (stack, image_id))
 
 
 def open_database(paths: Paths, *, create: bool) -> Database | None:

@@ -17,6 +17,7 @@ class ImageRecord(Value):
     layers: tuple[str, ...]  # diff IDs, lowest first
     size_bytes: int
     created_ns: int  # when it came into this store
+    stack: tuple[str, ...] = ()  # directories below the root that overlayfs stacks, lowest first
 
 
 class TagRecord(Value):
@@ -33,6 +34,15 @@ class LayerRecord(Value):
     diff_id: str
     size_bytes: int
     created_ns: int
+
+
+class BlobRecord(Value):
+    """A compressed form of a layer, as a manifest describes it. Whether its bytes are kept is asked of the disk."""
+
+    digest: str
+    diff_id: str
+    media_type: str
+    size_bytes: int
 
 
 class ContainerRecord(Value):

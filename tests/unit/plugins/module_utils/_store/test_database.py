@@ -11,7 +11,9 @@ from ansible_collections.hull.engine.plugins.module_utils._base.paths import Pat
 from ansible_collections.hull.engine.plugins.module_utils._store import records
 from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
 
-IMAGE = records.ImageRecord("sha256:" + "a" * 64, "{}", "{}", "sha256:" + "b" * 64, ("sha256:1", "sha256:2"), 5, 7)
+IMAGE = records.ImageRecord(
+    "sha256:" + "a" * 64, "{}", "{}", "sha256:" + "b" * 64, ("sha256:1", "sha256:2"), 5, 7, ("layers/1", "layers/2")
+)
 CONTAINER = records.ContainerRecord("c" * 64, "web", IMAGE.id, "debian:12", 9, "{}", "{}", ("data",))
 
 
@@ -124,3 +126,52 @@ def test_a_range_of_ids_is_not_kept_without_its_container(database):
     with pytest.raises(sqlite3.IntegrityError), database.transaction():
         database.put_id_range(1000, CONTAINER.id)
     assert database.id_ranges() == {}
+
+
+def _version_1(paths):
+    """A database as the first version made it, with two images."""
+    os.makedirs(paths.root, mode=0o700)
+    connection = sqlite3.connect(paths.database)
+    connection.executescript(
+        """
+        CREATE TABLE images (
+            id TEXT PRIMARY KEY, config TEXT NOT NULL, manifest TEXT NOT NULL, manifest_digest TEXT NOT NULL,
+            layers TEXT NOT NULL, size_bytes INTEGER NOT NULL, created_ns INTEGER NOT NULL);
+        CREATE TABLE image_layers (
+            image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, diff_id TEXT NOT NULL,
+            PRIMARY KEY (image_id, diff_id));
+        INSERT INTO images VALUES ('sha256:aa', '{}', '{}', 'sha256:bb', '["sha256:11","sha256:22"]', 5, 7);
+        INSERT INTO images VALUES ('sha256:cc', '{}', '{}', 'sha256:dd', '[]', 0, 8);
+        PRAGMA user_version = 1;
+        """
+    )
+    connection.commit()
+    connection.close()
+
+
+def test_records_of_the_first_version_are_brought_up_to_date(paths):
+    _version_1(paths)
+    for _ in range(2):
+        database = open_database(paths, create=False)
+        assert database.image("sha256:aa").stack == ("layers/11", "layers/22")
+        assert database.image("sha256:cc").stack == ()
+        assert database.blobs() == []
+        database.close()
+
+
+def test_a_blob_knows_its_layer_and_where_it_is(database):
+    blob = records.BlobRecord("sha256:b", "sha256:1", "application/vnd.oci.image.layer.v1.tar+gzip", 9)
+    with database.transaction():
+        database.put_image(IMAGE)
+        database.put_blob(blob)
+        for repository in ("a.example/x", "b.example/y", "a.example/x"):
+            database.put_blob_place(blob.digest, repository)
+    assert database.blob("sha256:b") == blob and database.blobs_of("sha256:1") == [blob]
+    assert database.blob_places("sha256:b") == ["b.example/y", "a.example/x"]
+    assert database.blobs_unused() == []
+    with database.transaction():
+        database.delete_image(IMAGE.id)
+    assert database.blobs_unused() == [blob]
+    with database.transaction():
+        database.delete_blob(blob.digest)
+    assert database.blob_places("sha256:b") == []
