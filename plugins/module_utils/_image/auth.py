@@ -23,12 +23,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .http import Client
+    from .http import Client, Response
     from .settings import Credentials
 
 MAX_TOKEN_BODY = 1024 * 1024
 _MIN_LIFETIME_S = 60
 _MARGIN_S = 10
+_TOKEN_USER = "<token>"  # Docker's name for who has an identity token only
+# Answers of token services that may know the other way of asking only: Docker's GET or the form of OAuth 2.
+_NO_FORM = frozenset((400, 401, 404, 405))
+_NO_QUERY = frozenset((400, 404, 405))
 _TOKEN_HOSTS = {"docker.io": ("auth.docker.io",), "registry.gitlab.com": ("gitlab.com",)}
 _TOKEN_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -112,56 +116,83 @@ class Authenticator:
         self._token_hosts = (home.host, *token_hosts, *_TOKEN_HOSTS.get(domain, ()))
         self._challenge: Challenge | None = None
         self._tokens: dict[str, tuple[str, float]] = {}
+        self._widened: dict[str, tuple[str, ...]] = {}
 
-    def header(self, scope: str) -> dict[str, str]:
-        """The Authorization header for a request in this scope; empty as long as the registry has asked for none."""
+    def header(self, scopes: tuple[str, ...]) -> dict[str, str]:
+        """The Authorization header for a request that needs these scopes (sorted).
+
+        Empty as long as the registry has asked for none.
+        """
         if self._challenge is None:
             return {}
         if self._challenge.scheme == "basic":
             return {"Authorization": self._basic()}
-        token, expires = self._tokens.get(scope, ("", 0.0))
+        if self._credentials and self._credentials.registry_token:
+            self._check_encrypted()
+            return {"Authorization": f"Bearer {self._credentials.registry_token}"}
+        key = " ".join(scopes)
+        token, expires = self._tokens.get(key, ("", 0.0))
         if time.monotonic() >= expires:
-            token = self._fetch(self._challenge, scope)
+            token, lifetime_s = self._fetch(self._challenge, self._widened.get(key, scopes))
+            self._tokens[key] = (token, time.monotonic() + lifetime_s - _MARGIN_S)
         return {"Authorization": f"Bearer {token}"}
 
-    def answer(self, challenges: list[Challenge], scope: str) -> bool:
-        """Take up the challenges of a 401; whether another attempt makes sense. Forgets the scope's token."""
+    def answer(self, challenges: list[Challenge], scopes: tuple[str, ...], *, again: bool = False) -> bool:
+        """Take up the challenges of a 401; whether another attempt makes sense. Forgets the token for these scopes.
+
+        What the challenge wants beyond the scopes is asked for from now on. With `again` (the token was new) only that
+        is a reason for one more attempt.
+        """
         supported = {challenge.scheme: challenge for challenge in reversed(challenges)}
         chosen = supported.get("bearer") or supported.get("basic")
         if chosen is None:
             return False
+        key = " ".join(scopes)
+        known = self._widened.get(key, scopes)
+        missing = [scope for scope in chosen.parameters.get("scope", "").split() if not _is_covered(scope, known)]
+        if again and not missing:
+            return False
         self._challenge = chosen
-        self._tokens.pop(scope, None)
-        return chosen.scheme == "bearer" or self._credentials is not None
+        self._widened[key] = tuple(sorted({*known, *missing}))
+        self._tokens.pop(key, None)
+        return chosen.scheme == "bearer" or self.is_known
 
-    def _basic(self) -> str:
-        assert self._credentials is not None
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a user name, or a token that stands for one."""
+        return self._credentials is not None
+
+    @property
+    def user(self) -> str:
+        """Who we are, for messages; empty for nobody or a token."""
+        return self._credentials.username if self._credentials else ""
+
+    def _check_encrypted(self) -> None:
         if self._home.scheme != "https" and not is_loopback(self._home.host):
             raise Denied(
                 f"log in at {self._domain}: a password is not sent without TLS",
                 hint="use https for this registry, or take its credentials away",
             )
-        return basic_authorization(f"{self._credentials.username}:{self._credentials.password}")
 
-    def _fetch(self, challenge: Challenge, scope: str) -> str:
-        """A token from the realm, kept until shortly before it expires."""
+    def _basic(self) -> str:
+        assert self._credentials is not None
+        self._check_encrypted()
+        return _pair(self._credentials)
+
+    def _fetch(self, challenge: Challenge, scopes: tuple[str, ...]) -> tuple[str, int]:
+        """A token from the realm, and for how many seconds it is good."""
         realm = parse_url(challenge.parameters.get("realm", ""))
         self._check_realm(realm)
         service = challenge.parameters.get("service", "")
         try:
-            if self._credentials and self._credentials.identity_token:
-                document = self._refresh(realm, service, scope, self._credentials.identity_token)
-            else:
-                document = self._get(realm, service, scope)
+            document = self._document(realm, service, scopes)
         except OSError as error:
             raise broken("GET", realm, error, 1) from error
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
             raise RegistryError(f"get a token from {realm.shown}: the answer holds none")
         lifetime = document.get("expires_in")
-        lifetime_s = max(lifetime if isinstance(lifetime, int) else 0, _MIN_LIFETIME_S)
-        self._tokens[scope] = (token, time.monotonic() + lifetime_s - _MARGIN_S)
-        return token
+        return token, max(lifetime if isinstance(lifetime, int) else 0, _MIN_LIFETIME_S)
 
     def _check_realm(self, realm: Url) -> None:
         is_safe = realm.scheme == "https" or is_loopback(realm.host) or self._home.scheme == "http"
@@ -177,41 +208,80 @@ class Authenticator:
         if realm.scheme != "https" and not is_loopback(realm.host):
             raise Denied(f"log in at {self._domain}: a password is not sent to {realm.shown} without TLS")
 
-    def _get(self, realm: Url, service: str, scope: str) -> dict[str, Any]:
-        query = [f"{name}={quote(value)}" for name, value in (("service", service), ("scope", scope)) if value]
-        headers = {}
-        if self._credentials:
-            query.append(f"account={quote(self._credentials.username)}")
-            pair = f"{self._credentials.username}:{self._credentials.password}"
-            headers["Authorization"] = basic_authorization(pair)
-        mark = "&" if "?" in realm.target else "?"
-        url = Url(realm.scheme, realm.host, realm.port, realm.target + mark + "&".join(query))
-        return self._document("GET", url, headers, b"")
+    def _document(self, realm: Url, service: str, scopes: tuple[str, ...]) -> dict[str, Any]:
+        """What the token service answers: to a GET, or for an identity token to a form, and where the service does not
+        know the one way, to the other.
 
-    def _refresh(self, realm: Url, service: str, scope: str, identity_token: str) -> dict[str, Any]:
-        fields = {"grant_type": "refresh_token", "service": service, "client_id": "hull.engine", "scope": scope}
-        fields["refresh_token"] = identity_token
-        body = "&".join(f"{name}={quote(value)}" for name, value in fields.items()).encode()
-        return self._document("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
-
-    def _document(self, method: str, url: Url, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-        response = self._client.request(method, url, headers, body)
+        A password that a GET was refused for with 401 is not tried again by form: that could lock the account.
+        """
+        credentials = self._credentials
+        asks_by_form = bool(credentials and credentials.identity_token)
+        other_way = _NO_FORM if asks_by_form else _NO_QUERY if credentials else frozenset()
+        response = self._ask(realm, service, scopes, by_form=asks_by_form)
+        if response.status in other_way:
+            read_error(response)
+            response = self._ask(realm, service, scopes, by_form=not asks_by_form)
         if response.status != 200:
-            raise self._refused(url, response.status, read_error(response).message)
-        what = f"token from {url.shown}"
+            raise self._refused(realm, response.status, read_error(response).message)
+        what = f"token from {realm.shown}"
         try:
             document = parse(response.read_all(MAX_TOKEN_BODY, what), source=what)
         except Damaged as error:
-            raise RegistryError(f"get a token from {url.shown}: {error.message}") from error
+            raise RegistryError(f"get a token from {realm.shown}: {error.message}") from error
         if not isinstance(document, dict):
-            raise RegistryError(f"get a token from {url.shown}: the answer is not a JSON object")
+            raise RegistryError(f"get a token from {realm.shown}: the answer is not a JSON object")
         return document
 
+    def _ask(self, realm: Url, service: str, scopes: tuple[str, ...], *, by_form: bool) -> Response:
+        fields = [("service", service)] if service else []
+        if by_form:
+            assert self._credentials is not None
+            return self._post(realm, [*fields, ("scope", " ".join(scopes)), *_grant(self._credentials)])
+        headers = {}
+        fields += [("scope", scope) for scope in scopes]
+        if self._credentials:
+            fields.append(("account", self._credentials.username or _TOKEN_USER))
+            headers["Authorization"] = _pair(self._credentials)
+        mark = "&" if "?" in realm.target else "?"
+        url = Url(realm.scheme, realm.host, realm.port, realm.target + (mark + _form(fields) if fields else ""))
+        return self._client.request("GET", url, headers)
+
+    def _post(self, realm: Url, fields: list[tuple[str, str]]) -> Response:
+        body = _form([*fields, ("client_id", "hull.engine")]).encode()
+        return self._client.request("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
+
     def _refused(self, url: Url, status: int, message: str) -> Denied | RegistryError:
-        text = f"get a token from {url.shown}: {status}" + (f" {message}" if message else "")
+        who = f" as {self.user}" if self.user else ""
+        text = f"log in at {self._domain}{who}: {url.shown} answers {status}" + (f" {message}" if message else "")
         if status in (400, 401, 403):
-            hint = (
-                "check user name and password" if self._credentials else "give username and password for this registry"
-            )
+            hint = f"check user name and password, or log in again: hull login {self._domain}"
+            if not self._credentials:
+                hint = f"give username and password for this registry, or log in: hull login {self._domain}"
             return Denied(text, hint=hint)
         return RegistryError(text, status=status, hint="try again later")
+
+
+def _form(fields: list[tuple[str, str]]) -> str:
+    return "&".join(f"{name}={quote(value)}" for name, value in fields)
+
+
+def _grant(credentials: Credentials) -> list[tuple[str, str]]:
+    """Source: RFC 6749 sections 4.3.2 and 6."""
+    if credentials.identity_token:
+        return [("grant_type", "refresh_token"), ("refresh_token", credentials.identity_token)]
+    user = [("username", credentials.username), ("password", credentials.password)]
+    return [("grant_type", "password"), *user]
+
+
+def _pair(credentials: Credentials) -> str:
+    secret = credentials.password or credentials.identity_token
+    return basic_authorization(f"{credentials.username or _TOKEN_USER}:{secret}")
+
+
+def _is_covered(scope: str, known: tuple[str, ...]) -> bool:
+    """Whether a scope (`type:name:actions`; the name may have colons) is part of what is asked for anyway."""
+    resource, _, actions = scope.rpartition(":")
+    wanted = set(actions.split(","))
+    return any(
+        resource == other.rpartition(":")[0] and wanted <= set(other.rpartition(":")[2].split(",")) for other in known
+    )

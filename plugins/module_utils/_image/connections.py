@@ -13,21 +13,41 @@ from __future__ import annotations
 
 import _socket
 
-from .._base.errors import RegistryError
+from .._base.errors import Damaged, RegistryError
 from .._base.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from typing import Any
+    from typing import Any, Protocol, Union
 
     from .urls import Url
+
+    class Source(Protocol):
+        """What a body is read from: any object with `read(n)`, a context manager."""
+
+        def __enter__(self) -> Source: ...
+
+        def __exit__(self, *_: object) -> bool | None: ...
+
+        def read(self, size: int, /) -> bytes: ...
+
+    class BodySource(Protocol):
+        """A request's body that need not be in memory. Opened anew for each time that it is sent."""
+
+        @property
+        def size(self) -> int: ...
+
+        def open(self) -> Source: ...
+
+    RequestBody = Union[bytes, BodySource]
 
 CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 60.0
 _MAX_HEAD = 128 * 1024
 _MAX_LINE = 8192
 _CHUNK = 65536
+_PIECE = 256 * 1024
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _HTTP = b"HTTP/1."
 _NO_BODY = frozenset((204, 304))
@@ -83,19 +103,47 @@ class Connection:
         """Close the socket; harmless if it is closed."""
         self._socket.close()
 
-    def send(self, method: str, url: Url, headers: dict[str, str], body: bytes = b"") -> Head:
-        """Send a request and read the head of its answer; the body follows from `receive`."""
+    def send(self, method: str, url: Url, headers: dict[str, str], body: RequestBody = b"") -> Head:
+        """Send a request and read the head of its answer; the body follows from `receive`.
+
+        An answer that comes before the whole request was taken is one too. Raises Damaged for a body that is not as
+        long as it says.
+        """
+        size = len(body) if isinstance(body, bytes) else body.size
         target = f"{url.scheme}://{url.authority}{url.target}" if self._absolute else url.target
         lines = [f"{method} {target} HTTP/1.1", f"Host: {url.authority}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if self._proxy_authorization:
             lines.append(f"Proxy-Authorization: {self._proxy_authorization}")
-        if body or method in ("POST", "PUT", "PATCH"):
-            lines.append(f"Content-Length: {len(body)}")
+        if size or method in ("POST", "PUT", "PATCH"):
+            lines.append(f"Content-Length: {size}")
         if any("\r" in line or "\n" in line for line in lines):
             raise RegistryError(f"request {url.shown}: a header holds a line break")
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        start = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        if isinstance(body, bytes) and size <= _PIECE:
+            self._socket.sendall(start + body)
+            return self.receive_head()
+        try:
+            self._send_pieces(start, body)
+        except (BrokenPipeError, ConnectionResetError):
+            return self.receive_head()
         return self.receive_head()
+
+    def _send_pieces(self, start: bytes, body: RequestBody) -> None:
+        """Send a large body; each piece has the stall timeout for itself."""
+        self._socket.sendall(start)
+        if isinstance(body, bytes):
+            for place in range(0, len(body), _PIECE):
+                self._socket.sendall(body[place : place + _PIECE])
+            return
+        left = body.size
+        with body.open() as source:
+            while left:
+                data = source.read(min(left, _PIECE))
+                if not data:
+                    raise Damaged(f"send a body of {body.size} bytes: its source ends {left} bytes before")
+                self._socket.sendall(data)
+                left -= len(data)
 
     def receive_head(self) -> Head:
         """The head of the next final answer; interim ones (1xx) are skipped."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from .connections import Head
+    from .connections import Head, RequestBody
     from .settings import RegistryConfig
 
 ATTEMPTS = 5
@@ -100,21 +100,31 @@ class Client:
         """Take back a connection on which another request may be sent."""
         self._idle.setdefault(url.origin, []).append(connection)
 
-    def request(self, method: str, url: Url, headers: dict[str, str], body: bytes = b"") -> Response:
+    def request(
+        self,
+        method: str,
+        url: Url,
+        headers: dict[str, str],
+        body: RequestBody = b"",
+        *,
+        attempts: int = ATTEMPTS,
+        is_secret: bool = True,
+    ) -> Response:
         """The final answer, after redirects and retries; its status may be any that a retry does not mend.
 
-        `Authorization` in the headers is meant for the origin of `url` only. Raises RegistryError where no answer can
-        be had.
+        `Authorization` in the headers is meant for the origin of `url` only, and so is a body that `is_secret`.
+        With one attempt nothing is sent twice, not even where an idle connection turns out to be closed. Raises
+        RegistryError where no answer can be had.
         """
-        for attempt in range(ATTEMPTS):
+        for attempt in range(attempts):
             try:
-                response = self._follow(method, url, headers, body)
+                response = self._follow(method, url, headers, body, is_once=attempts == 1, is_secret=is_secret)
             except OSError as error:
-                if attempt == ATTEMPTS - 1 or isinstance(error, NotHttp):
+                if attempt == attempts - 1 or isinstance(error, NotHttp):
                     raise broken(method, url, error, attempt + 1) from error
                 time.sleep(pause_s(attempt))
                 continue
-            if response.status not in _RETRIED or attempt == ATTEMPTS - 1:
+            if response.status not in _RETRIED or attempt == attempts - 1:
                 return response
             wait_s = _wait_s(response, attempt)
             if wait_s > MAX_PAUSE_S:
@@ -123,10 +133,12 @@ class Client:
             time.sleep(wait_s)
         raise AssertionError("unreachable")
 
-    def _follow(self, method: str, url: Url, headers: dict[str, str], body: bytes) -> Response:
+    def _follow(
+        self, method: str, url: Url, headers: dict[str, str], body: RequestBody, *, is_once: bool, is_secret: bool
+    ) -> Response:
         home = url.origin
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._exchange(method, url, headers, body)
+            response = self._exchange(method, url, headers, body, is_once=is_once)
             if response.status not in _REDIRECTS:
                 return response
             location = response.head.get("location")
@@ -136,9 +148,9 @@ class Client:
                     f"request {url.shown}: {response.status} without a Location", status=response.status
                 )
             target = join_url(url, location)
-            _check_redirect(url, target)
+            check_redirect(url, target)
             if target.origin != home:
-                if body and response.status != 303:
+                if body and is_secret and response.status != 303:
                     raise RegistryError(
                         f"request {url.shown}: redirected to {target.authority}, which may not see what was sent"
                     )
@@ -151,10 +163,12 @@ class Client:
             f"request {url.shown}: more than {MAX_REDIRECTS} redirects", hint="the registry is misconfigured"
         )
 
-    def _exchange(self, method: str, url: Url, headers: dict[str, str], body: bytes) -> Response:
+    def _exchange(
+        self, method: str, url: Url, headers: dict[str, str], body: RequestBody, *, is_once: bool
+    ) -> Response:
         """One request and the head of its answer, on an idle connection if there is one that still works."""
         full = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
-        connection = self._take(url)
+        connection = None if is_once else self._take(url)
         while connection is not None:
             try:
                 return self._send(connection, method, url, full, body)
@@ -168,7 +182,9 @@ class Client:
         connections = self._idle.get(url.origin)
         return connections.pop() if connections else None
 
-    def _send(self, connection: Connection, method: str, url: Url, headers: dict[str, str], body: bytes) -> Response:
+    def _send(
+        self, connection: Connection, method: str, url: Url, headers: dict[str, str], body: RequestBody
+    ) -> Response:
         try:
             head = connection.send(method, url, headers, body)
             return Response(self, connection, url, head, Body(connection, head, method))
@@ -205,7 +221,8 @@ def _make_context(config: RegistryConfig, is_home: bool) -> ssl.SSLContext:
     return context
 
 
-def _check_redirect(url: Url, target: Url) -> None:
+def check_redirect(url: Url, target: Url) -> None:
+    """Raise RegistryError where a server at `url` may not lead us to `target`."""
     if url.scheme == "https" and target.scheme == "http":
         raise RegistryError(
             f"request {url.shown}: redirected from https to {target.scheme}://{target.authority}",

@@ -15,11 +15,11 @@ from .._base.digests import check_digest, is_digest
 from .._base.errors import Damaged, Denied, HullError, NotFound, RegistryError
 from .._base.values import Value
 from .credentials import find_credentials
-from .http import ATTEMPTS, Client, broken, pause_s, read_error
+from .http import ATTEMPTS, Client, broken, check_redirect, pause_s, read_error
 from .manifest import ACCEPTED, MAX_DOCUMENT
 from .proxies import is_loopback
 from .reference import HUB
-from .urls import Url, parse_url
+from .urls import Url, join_url, parse_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .auth import Authenticator
     from .blobs import Blob
+    from .connections import RequestBody
     from .http import Response
     from .manifest import Descriptor
     from .reference import Reference
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HUB_HOST = "registry-1.docker.io"
 _PIECE = 256 * 1024
+_LOGINS = 2  # after a first refusal, and after one that asks for further scopes
 
 
 class Document(Value):
@@ -90,14 +92,14 @@ class Registry:
 
         Raises NotFound, Denied, RegistryError.
         """
-        response = self._request("HEAD", repository, f"manifests/{version}", {"Accept": ", ".join(ACCEPTED)})
+        response = self.request("HEAD", repository, f"manifests/{version}", {"Accept": ", ".join(ACCEPTED)})
         digest = response.head.get("docker-content-digest")
         response.close()
         if response.status == 200 and is_digest(digest):
             return digest
         if response.status in (200, 405):
             return self.manifest(repository, version).digest
-        raise self._refused(self._name(repository, version), response, "")
+        raise self.refused(self._name(repository, version), response)
 
     def manifest(self, repository: str, version: str) -> Document:
         """The document that a tag or digest names, checked against the digest.
@@ -136,9 +138,9 @@ class Registry:
     def open_blob(self, repository: str, digest: str, offset: int) -> Response:
         """The answer to a request for a blob from `offset` on: 200 the whole, 206 the rest, 416 no such range."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        response = self._request("GET", repository, f"blobs/{digest}", headers)
+        response = self.request("GET", repository, f"blobs/{digest}", headers)
         if response.status not in (200, 206, 416) or (response.status != 200 and not offset):
-            error = self._refused(f"{self.domain}/{repository}, blob {digest}", response, "push the image again")
+            error = self.refused(f"{self.domain}/{repository}, blob {digest}", response, "push the image again")
             raise error
         return response
 
@@ -148,9 +150,9 @@ class Registry:
     def _fetch(self, repository: str, path: str, name: str, headers: dict[str, str]) -> tuple[Response, bytes]:
         """A document's answer and body; a body that breaks off is fetched anew."""
         for attempt in range(ATTEMPTS):
-            response = self._request("GET", repository, path, headers)
+            response = self.request("GET", repository, path, headers)
             if response.status != 200:
-                raise self._refused(name, response, "")
+                raise self.refused(name, response)
             try:
                 return response, response.read_all(MAX_DOCUMENT, name)
             except OSError as error:
@@ -160,39 +162,75 @@ class Registry:
                 time.sleep(pause_s(attempt))
         raise AssertionError("unreachable")
 
-    def _request(self, method: str, repository: str, path: str, headers: dict[str, str]) -> Response:
-        """An answer after authentication: a 401 is answered once."""
-        url = Url(self._home.scheme, self._home.host, self._home.port, f"/v2/{repository}/{path}")
-        scope = f"repository:{repository}:pull"
-        response = self._client.request(method, url, {**headers, **self._authorization(scope)})
-        if response.status != 401 or response.url.origin != url.origin:
-            return response
-        challenges = response.head.all("www-authenticate") or self._ping()
-        if not self._take_up(challenges, scope):
-            return response
-        read_error(response)
-        return self._client.request(method, url, {**headers, **self._authorization(scope)})
+    def request(
+        self,
+        method: str,
+        repository: str,
+        path: str | Url,
+        headers: dict[str, str],
+        *,
+        body: RequestBody = b"",
+        actions: tuple[str, ...] = ("pull",),
+        extra_scopes: tuple[str, ...] = (),
+        attempts: int = ATTEMPTS,
+    ) -> Response:
+        """The answer to a request about a repository (empty: the registry itself), after authentication.
 
-    def _authorization(self, scope: str) -> dict[str, str]:
-        return self._auth.header(scope) if self._auth else {}
+        `path` is what follows the repository's name, or where `location` led; another host than the registry's gets no
+        Authorization. The token is for `actions` in the repository and `extra_scopes` such as
+        `repository:other:pull`. A 401 is answered once, and once more where the registry then asks for further scopes;
+        the body is opened anew for each time that it is sent. With `attempts=1` no fault is made up for by sending
+        again. The answer's status is the caller's business (`refused` words it); close it or read its body.
+        Raises Denied, RegistryError, Timeout.
+        """
+        url = path if isinstance(path, Url) else self._url(repository, path)
+        own = (f"repository:{repository}:{','.join(actions)}",) if repository else ()
+        scopes = tuple(sorted({*own, *extra_scopes}))
+        for attempt in range(_LOGINS + 1):
+            authorization = self._authorization(scopes) if url.origin == self._home.origin else {}
+            response = self._client.request(
+                method, url, {**headers, **authorization}, body, attempts=attempts, is_secret=False
+            )
+            is_refusal = response.status == 401 and response.url.origin == self._home.origin
+            if not is_refusal or attempt == _LOGINS or not self._take_up(response, scopes, again=attempt > 0):
+                return response
+            read_error(response)
+        raise AssertionError("unreachable")
 
-    def _take_up(self, challenges: list[str], scope: str) -> bool:
+    def location(self, response: Response) -> Url:
+        """Where an answer's Location leads, its query kept. Raises RegistryError where there is none to follow."""
+        location = response.head.get("location")
+        if not location:
+            raise RegistryError(f"request {response.url.shown}: {response.status} without a Location")
+        url = join_url(response.url, location)
+        check_redirect(response.url, url)
+        return url
+
+    def _url(self, repository: str, path: str) -> Url:
+        place = f"{repository}/{path}" if repository else path
+        return Url(self._home.scheme, self._home.host, self._home.port, f"/v2/{place}")
+
+    def _authorization(self, scopes: tuple[str, ...]) -> dict[str, str]:
+        return self._auth.header(scopes) if self._auth else {}
+
+    def _take_up(self, response: Response, scopes: tuple[str, ...], *, again: bool) -> bool:
         """Let the challenges of a 401 decide how to authenticate; whether that makes sense."""
         from .auth import Authenticator, parse_challenges
 
         if self._auth is None:
             hosts = self._config.token_hosts
             self._auth = Authenticator(self._client, self.domain, self._home, self._credentials, hosts)
-        return self._auth.answer(parse_challenges(challenges), scope)
+        challenges = response.head.all("www-authenticate") or self._ping()
+        return self._auth.answer(parse_challenges(challenges), scopes, again=again)
 
     def _ping(self) -> list[str]:
         """The challenges of the registry's root, for registries whose other 401 answers carry none."""
-        response = self._client.request("GET", Url(self._home.scheme, self._home.host, self._home.port, "/v2/"), {})
+        response = self._client.request("GET", self._url("", ""), {})
         read_error(response)
         return response.head.all("www-authenticate")
 
-    def _refused(self, name: str, response: Response, hint: str) -> HullError:
-        """The error for an answer that is not what was asked for."""
+    def refused(self, name: str, response: Response, hint: str = "") -> HullError:
+        """The error for an answer that is not what was asked for; reads and closes it. `name`: what was asked for."""
         status, said = response.status, read_error(response)
         detail = " ".join(part for part in (said.code, said.message) if part)
         detail = f" ({detail})" if detail else ""

@@ -38,7 +38,8 @@ _MAX_FILE = 1024 * 1024
 
 
 class Credentials(Value):
-    """Who we are at a registry: a user name with a password, or an identity token that buys access tokens.
+    """Who we are at a registry: a user name with a password, an identity token that buys access tokens, or a ready
+    access token.
 
     The text form hides the secrets, so a value that slips into a message tells nothing.
     """
@@ -46,6 +47,7 @@ class Credentials(Value):
     username: str = ""
     password: str = ""
     identity_token: str = ""
+    registry_token: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials({self.username!r}, ...)"

@@ -44,14 +44,14 @@ def _authenticator(home: str, credentials: Credentials | None = None) -> Authent
 
 
 def test_nothing_is_sent_before_the_registry_asks() -> None:
-    assert _authenticator("https://r.example", Credentials("u", "hunter2")).header("scope") == {}
+    assert _authenticator("https://r.example", Credentials("u", "hunter2")).header(("s",)) == {}
 
 
 def test_bearer_is_preferred_and_unknown_schemes_are_no_answer() -> None:
     authenticator = _authenticator("https://r.example")
-    assert not authenticator.answer([Challenge("negotiate", {})], "scope")
-    assert not authenticator.answer([Challenge("basic", {})], "scope")
-    assert authenticator.answer([Challenge("basic", {}), Challenge("bearer", {"realm": "https://x"})], "scope")
+    assert not authenticator.answer([Challenge("negotiate", {})], ("s",))
+    assert not authenticator.answer([Challenge("basic", {})], ("s",))
+    assert authenticator.answer([Challenge("basic", {}), Challenge("bearer", {"realm": "https://x"})], ("s",))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_bearer_is_preferred_and_unknown_schemes_are_no_answer() -> None:
 )
 def test_a_password_goes_nowhere_without_tls_or_to_strangers(home: str, challenge: Challenge) -> None:
     authenticator = _authenticator(home, Credentials("u", "hunter2"))
-    assert authenticator.answer([challenge], "scope")
+    assert authenticator.answer([challenge], ("s",))
     with pytest.raises(Denied) as caught:
-        authenticator.header("scope")
+        authenticator.header(("s",))
     assert "hunter2" not in str(caught.value)
