@@ -35,14 +35,19 @@ INDEX_TYPES = frozenset((OCI_INDEX, DOCKER_LIST))
 MANIFEST_TYPES = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 CONFIG_TYPES = frozenset((OCI_CONFIG, DOCKER_CONFIG))
 SCHEMA1_TYPES = frozenset((DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED))
+OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 LAYER_TYPES = frozenset(
-    (OCI_LAYER, OCI_LAYER + "+gzip", OCI_LAYER + "+zstd", DOCKER_LAYER, DOCKER_LAYER + ".gzip", DOCKER_LAYER + ".zstd")
+    [name + mark for name in (OCI_LAYER, OCI_FOREIGN_LAYER) for mark in ("", "+gzip", "+zstd")]
+    + [name + mark for name in (DOCKER_LAYER, DOCKER_FOREIGN_LAYER) for mark in ("", ".gzip", ".zstd")]
 )
 ACCEPTED = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 
 MAX_DOCUMENT = 4 * 1024 * 1024  # manifests, indexes and configurations
 MAX_LAYERS = 500
 MAX_INDEX_DEPTH = 3
+
+MAX_URLS = 10  # of one layer
 
 _GENERIC_TYPES = frozenset(("", "text/plain", "application/json", "application/octet-stream"))
 _FOREIGN = (".nondistributable.", ".foreign.")
@@ -51,13 +56,30 @@ _REFERENCE_TYPE = "vnd.docker.reference.type"
 
 
 class Descriptor(Value):
-    """A blob or document by digest, with the size in bytes that it must have."""
+    """A blob or document by digest, with the size in bytes that it must have.
+
+    `data` is the whole content where the document carries it along, already checked against size and digest. `urls`
+    are places outside the registry, as written; only those of foreign layers are ever asked.
+    """
 
     media_type: str
     digest: str
     size: int
     platform: Platform | None = None
     is_attestation: bool = False
+    urls: tuple[str, ...] = ()
+    data: bytes | None = None
+    artifact_type: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a layer that registries need not have, because its licence forbids handing it on."""
+        return any(mark in self.media_type for mark in _FOREIGN)
+
+    def annotation(self, name: str) -> str:
+        """The annotation of this name, or empty."""
+        return next((value for key, value in self.annotations if key == name), "")
 
 
 class Manifest(Value):
@@ -95,14 +117,28 @@ def parse_manifest(data: bytes, media_type: str, digest: str) -> Manifest | Inde
     Raises Damaged for what is malformed or contradictory, Unsupported for what is well-formed but can't be run.
     """
     document = _read_object(data, digest)
-    kind = _kind(document, media_type.partition(";")[0].strip().lower(), digest)
-    text = data.decode()
+    kind = _kind(document, media_type, digest)
     if kind in INDEX_TYPES:
         entries = _list(document, "manifests", digest)
-        return Index(kind, digest, tuple(_descriptor(entry, f"manifest {digest}") for entry in entries), text)
+        index = tuple(_descriptor(entry, f"manifest {digest}") for entry in entries)
+        return Index(kind, digest, index, data.decode())
+    manifest = _manifest(document, kind, digest, data.decode())
+    _check_image(document, manifest)
+    return manifest
+
+
+def parse_artifact(data: bytes, media_type: str, digest: str) -> Manifest:
+    """As `parse_manifest`, for a manifest whose configuration and layers may be of any type, such as signatures."""
+    document = _read_object(data, digest)
+    kind = _kind(document, media_type, digest)
+    if kind in INDEX_TYPES:
+        raise Damaged(f"read manifest {digest}: an index ({kind}), not a manifest")
+    return _manifest(document, kind, digest, data.decode())
+
+
+def _manifest(document: dict[str, Any], kind: str, digest: str, text: str) -> Manifest:
     layers = tuple(_descriptor(entry, f"manifest {digest}") for entry in _list(document, "layers", digest))
     config = _descriptor(document.get("config"), f"manifest {digest}: config")
-    _check_image(document, config, layers, digest)
     return Manifest(kind, digest, config, layers, text)
 
 
@@ -120,7 +156,10 @@ def _kind(document: dict[str, Any], media_type: str, digest: str) -> str:
 
     A document that can be read in two ways would be verified as one thing and run as another (CVE-2021-41190).
     """
+    media_type = media_type.partition(";")[0].strip().lower()
     declared = document.get("mediaType") or ""
+    if not isinstance(declared, str):
+        raise Damaged(f"read manifest {digest}: mediaType is not text")
     if document.get("schemaVersion") == 1 or media_type in SCHEMA1_TYPES or declared in SCHEMA1_TYPES:
         raise Unsupported(
             f"read manifest {digest}: Docker image manifest version 2, schema 1 is not supported",
@@ -138,7 +177,7 @@ def _kind(document: dict[str, Any], media_type: str, digest: str) -> str:
     if kind not in (INDEX_TYPES if is_index else MANIFEST_TYPES):
         if kind in INDEX_TYPES or kind in MANIFEST_TYPES:
             raise Damaged(f"read manifest {digest}: its content does not fit its type {kind}")
-        raise Unsupported(f"read manifest {digest}: {str(kind)[:100]} is not an image")
+        raise Unsupported(f"read manifest {digest}: {kind[:100]} is not an image")
     return kind
 
 
@@ -164,9 +203,56 @@ def _descriptor(entry: Any, where: str) -> Descriptor:
     except Invalid as error:
         raise Damaged(f"read {where}: {error}") from error
     annotations = entry.get("annotations")
-    reference_type = annotations.get(_REFERENCE_TYPE) if isinstance(annotations, dict) else None
-    platform = _platform(entry.get("platform"), where)
-    return Descriptor(media_type, digest, size, platform, reference_type == _ATTESTATION)
+    annotations = annotations if isinstance(annotations, dict) else {}
+    return Descriptor(
+        media_type,
+        digest,
+        size,
+        _platform(entry.get("platform"), where),
+        annotations.get(_REFERENCE_TYPE) == _ATTESTATION,
+        _urls(entry.get("urls"), f"{where}: {digest}"),
+        _data(entry.get("data"), digest, size, where),
+        str(entry.get("artifactType") or ""),
+        tuple((name, value) for name, value in annotations.items() if isinstance(value, str)),
+    )
+
+
+def _urls(value: Any, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(url, str) for url in value):
+        raise Damaged(f"read {where}: urls is not a list of text")
+    if len(value) > MAX_URLS:
+        raise Damaged(f"read {where}: {len(value)} urls, the limit is {MAX_URLS}")
+    return tuple(value)
+
+
+def _data(value: Any, digest: str, size: int, where: str) -> bytes | None:
+    """The content that a descriptor carries along in base64, checked; None where it carries none."""
+    if value is None:
+        return None
+    data = read_base64(value) if isinstance(value, str) else None
+    if data is None:
+        raise Damaged(f"read {where}: the data embedded for {digest} is not base64")
+    from .blobs import new_hasher
+
+    algorithm, _, digits = digest.partition(":")
+    hasher = new_hasher(algorithm)
+    hasher.update(data)
+    if len(data) != size or hasher.hexdigest() != digits:
+        raise Damaged(f"read {where}: the data embedded for {digest} has another size or digest than it says")
+    return data
+
+
+def read_base64(text: str) -> bytes | None:
+    """The bytes in the one right base64 form (RFC 4648 section 4, padded) of them; None for any other text."""
+    from binascii import Error, a2b_base64, b2a_base64
+
+    try:
+        data = a2b_base64(text)
+    except (Error, ValueError):
+        return None
+    return data if b2a_base64(data, newline=False) == text.encode() else None
 
 
 def _platform(value: Any, where: str) -> Platform | None:
@@ -180,20 +266,16 @@ def _platform(value: Any, where: str) -> Platform | None:
     return normal_platform(*parts)
 
 
-def _check_image(document: dict[str, Any], config: Descriptor, layers: tuple[Descriptor, ...], digest: str) -> None:
+def _check_image(document: dict[str, Any], manifest: Manifest) -> None:
     """Refuse manifests that are well-formed but not container images that can be run."""
-    if document.get("artifactType") or config.media_type not in CONFIG_TYPES:
-        kind = document.get("artifactType") or config.media_type
+    digest, config_type = manifest.digest, manifest.config.media_type
+    if document.get("artifactType") or config_type not in CONFIG_TYPES:
+        kind = document.get("artifactType") or config_type
         raise Unsupported(
             f"read manifest {digest}: an artifact of type {str(kind)[:100]}, not a container image",
             hint="name an image, not a chart, signature or other artifact",
         )
-    for layer in layers:
-        if any(mark in layer.media_type for mark in _FOREIGN):
-            raise Unsupported(
-                f"read manifest {digest}: layer {layer.digest} is foreign ({layer.media_type}), not in the registry",
-                hint="such layers are parts of Windows images; choose a Linux image",
-            )
+    for layer in manifest.layers:
         if layer.media_type not in LAYER_TYPES:
             problem = "encrypted" if layer.media_type.endswith("+encrypted") else "of a type that is not supported"
             raise Unsupported(
@@ -224,7 +306,8 @@ def choose_platform(index: Index, wanted: Platform | None) -> Descriptor:
 
 def _is_image(entry: Descriptor) -> bool:
     unknown = entry.platform is not None and "unknown" in (entry.platform.os, entry.platform.architecture)
-    return not unknown and not entry.is_attestation and entry.media_type in INDEX_TYPES | MANIFEST_TYPES
+    is_other = unknown or entry.is_attestation or entry.artifact_type
+    return not is_other and entry.media_type in INDEX_TYPES | MANIFEST_TYPES
 
 
 def _place(entry: Descriptor, accepted: tuple[Platform, ...]) -> int | None:

@@ -34,6 +34,11 @@ _ARCHITECTURES = frozenset(
 _SYSTEMS = frozenset("linux windows darwin freebsd openbsd netbsd solaris illumos android wasip1".split())
 _DEFAULT_VARIANTS = {"arm": "v7", "arm64": "v8", "amd64": "v1"}
 _COMPATIBLE = {"amd64": (("386", ""),), "arm64": (("arm", "v8"),)}
+_AMD64_LEVELS = (  # v2, v3, v4: what each needs besides the level before it
+    frozenset("cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3".split()),
+    frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe xsave".split()),
+    frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split()),
+)
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 _CPUINFO = "/proc/cpuinfo"
 
@@ -56,6 +61,8 @@ def normal_platform(system: str, architecture: str, variant: str = "") -> Platfo
     variant = variant.lower() or implied
     if variant and variant[0].isdigit():
         variant = "v" + variant
+    if architecture == "arm64" and variant.endswith(".0"):
+        variant = variant[:-2]
     if (architecture, variant) in (("amd64", "v1"), ("arm64", "v8")):
         variant = ""
     return Platform(system.lower(), architecture, variant)
@@ -89,7 +96,8 @@ def parse_platform(text: str) -> Platform:
 def host_platform() -> Platform:
     """The platform of this host: Linux, the kernel's machine name, and for 32-bit ARM the processor's variant.
 
-    The variants of amd64 are not looked at, so equal hosts choose equal images; name `linux/amd64/v3` to get one.
+    The variant of amd64 stays empty, so that hosts with different processors choose equal images where they can; what
+    else this processor runs is in `accepted_platforms`.
     """
     machine = os.uname().machine
     if machine.startswith("arm") and machine != "arm64":
@@ -129,27 +137,67 @@ def _arm_variant(machine: str, cpuinfo: str) -> str:
 
 
 def accepted_platforms(wanted: Platform | None) -> tuple[Platform, ...]:
-    """The platforms that suit, best first. None is the host, which also runs the 32-bit programs of its family."""
+    """The platforms that suit, best first. None is the host, which also runs the 32-bit programs of its family.
+
+    An amd64 host prefers the baseline, as other engines do, and takes v2 to v4, lowest first, where its processor has
+    them and there is nothing else; a variant that is named is taken, or the next lower one.
+    """
     first = wanted or host_platform()
     result = _variants(first)
     if wanted is None:
+        if first.architecture == "amd64":
+            highest = _amd64_level(_read_cpuinfo())
+            result += tuple(Platform(first.os, "amd64", f"v{level}") for level in range(2, highest + 1))
         for architecture, variant in _COMPATIBLE.get(first.architecture, ()):
             result += _variants(Platform(first.os, architecture, variant))
     return result
+
+
+def _amd64_level(cpuinfo: str) -> int:
+    """The highest level of the x86-64 ABI of which the processor in /proc/cpuinfo has all instructions.
+
+    Source: System V ABI, AMD64 supplement, table 3.1; names of flags: arch/x86/include/asm/cpufeatures.h.
+    """
+    flags: frozenset[str] = frozenset()
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "flags":
+            flags = frozenset(value.split())
+            break
+    level = 1
+    for needed in _AMD64_LEVELS:
+        if not flags.issuperset(needed):
+            break
+        level += 1
+    return level
 
 
 def _variants(platform: Platform) -> tuple[Platform, ...]:
     """The platform and the lower variants that its processor runs too."""
     architecture = platform.architecture
     variant = platform.variant or _DEFAULT_VARIANTS.get(architecture, "")
-    digits = variant[1:].partition(".")[0]
-    if architecture not in _DEFAULT_VARIANTS or not digits.isdigit():
+    major, _, minor = variant[1:].partition(".")
+    if architecture not in _DEFAULT_VARIANTS or not _is_number(major) or (minor and not _is_number(minor)):
         return (platform,)
-    lowest = {"arm": 5, "arm64": 8, "amd64": 1}[architecture]
-    names = [f"v{number}" for number in range(int(digits), lowest - 1, -1)]
-    if architecture == "arm64" and "." in variant:
-        names = [variant, *names]
-    return tuple(dict.fromkeys(normal_platform(platform.os, architecture, name) for name in names))
+    if architecture == "arm64":
+        names = _arm64_variants(int(major), int(minor or 0))
+    else:
+        names = [f"v{number}" for number in range(int(major), {"arm": 5, "amd64": 1}[architecture] - 1, -1)]
+    return tuple(dict.fromkeys(normal_platform(platform.os, architecture, name) for name in [variant, *names]))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 2
+
+
+def _arm64_variants(major: int, minor: int) -> list[str]:
+    """Armv9.n has all of Armv8.(n+5); every version has all of those before it.
+
+    Source: Arm Architecture Reference Manual for A-profile, "Armv9-A architecture extensions".
+    """
+    if major == 9:
+        return [f"v9.{number}" for number in range(minor, -1, -1)] + _arm64_variants(8, minor + 5)
+    return [f"v8.{number}" for number in range(minor, -1, -1)] if major == 8 else []
 
 
 def rank(offered: Platform, accepted: tuple[Platform, ...]) -> int | None:

@@ -2,6 +2,8 @@
 # Copyright: the hull.engine authors
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from typing import Any
 
@@ -16,6 +18,7 @@ from ansible_collections.hull.engine.plugins.module_utils._image.manifest import
     Index,
     Manifest,
     choose_platform,
+    parse_artifact,
     parse_config,
     parse_manifest,
 )
@@ -93,6 +96,12 @@ def _changed(**changes: Any) -> dict[str, Any]:
     return {**_document(), **changes}
 
 
+def _embedded(content: bytes, algorithm: str = "sha256") -> dict[str, Any]:
+    """Size, digest and data of a descriptor that carries its content along."""
+    digest = f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+    return {"size": len(content), "digest": digest, "data": base64.b64encode(content).decode()}
+
+
 def _with_layer(**changes: Any) -> dict[str, Any]:
     document = _document()
     document["layers"][0].update(changes)
@@ -117,7 +126,21 @@ def _with_layer(**changes: Any) -> dict[str, Any]:
         (_with_layer(size="5"), "", "no valid size"),
         (_with_layer(digest="sha256:../../x"), "", "is not a sha256 or sha512 digest"),
         (_with_layer(digest="md5:" + "0" * 32), "", "is not a sha256 or sha512 digest"),
+        (_with_layer(digest="blake3:" + "0" * 64), "", "is not a sha256 or sha512 digest"),
+        (_with_layer(digest="sha256:" + "A" * 64), "", "is not a sha256 or sha512 digest"),
         (_with_layer(mediaType=None), "", "lacks its mediaType"),
+        (_with_layer(urls="https://example.org"), "", "urls is not a list of text"),
+        (_with_layer(urls=[5]), "", "urls is not a list of text"),
+        (_with_layer(urls=["https://example.org"] * 11), "", "11 urls, the limit is 10"),
+        (_with_layer(data=5), "", "is not base64"),
+        (_with_layer(data="AAAA\n"), "", "is not base64"),
+        (_with_layer(data="AAA"), "", "is not base64"),
+        (_with_layer(data="AB=="), "", "is not base64"),
+        (_with_layer(data="AAAA"), "", "another size or digest"),
+        (_with_layer(**{**_embedded(b"x"), "size": 2}), "", "another size or digest"),
+        (_with_layer(**{**_embedded(b"x"), "digest": digest_of(b"y")}), "", "another size or digest"),
+        (_changed(mediaType=5), "", "mediaType is not text"),
+        (_changed(config=None), "", "config: a descriptor is missing"),
         (b"[]", "", "not a JSON object"),
         (b"{", "", "read manifest"),
         (b"<html>", "", "not JSON"),
@@ -142,8 +165,6 @@ def test_malformed_or_contradictory_documents_are_damaged(document: Any, media_t
             "",
             "an artifact of type application/vnd.cncf.helm.config",
         ),
-        (_with_layer(mediaType="application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), "", "is foreign"),
-        (_with_layer(mediaType="application/vnd.oci.image.layer.nondistributable.v1.tar"), "", "is foreign"),
         (_with_layer(mediaType="application/vnd.oci.image.layer.v1.tar+gzip+encrypted"), "", "is encrypted"),
         (_with_layer(mediaType="application/x-something"), "", "not supported"),
         (_changed(mediaType="application/vnd.example+json"), "", "is not an image"),
@@ -152,6 +173,58 @@ def test_malformed_or_contradictory_documents_are_damaged(document: Any, media_t
 def test_what_is_no_image_we_can_run_is_told_apart(document: Any, media_type: str, message: str) -> None:
     with pytest.raises(Unsupported, match=message):
         _parse(document, media_type)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("content", [b"", b"x", bytes(range(256))])
+def test_embedded_content_is_checked_and_kept(content: bytes, algorithm: str) -> None:
+    found = _parse(_with_layer(**_embedded(content, algorithm)))
+    assert isinstance(found, Manifest)
+    assert found.layers[0].data == content
+    assert found.layers[1].data is None
+
+
+@pytest.mark.parametrize(
+    ("media_type", "is_foreign"),
+    [
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", True),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar", True),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar", True),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", True),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", True),
+        (OCI["zstd"], False),
+        (DOCKER["plain"], False),
+    ],
+)
+def test_foreign_layers_are_known_with_the_places_where_they_are(media_type: str, is_foreign: bool) -> None:
+    urls = ["https://example.org/layer", "ftp://example.org/layer"]
+    found = _parse(_with_layer(mediaType=media_type, urls=urls))
+    assert isinstance(found, Manifest)
+    assert [layer.is_foreign for layer in found.layers] == [is_foreign, False]
+    assert found.layers[0].urls == tuple(urls)
+
+
+def test_annotations_are_kept_where_they_are_text() -> None:
+    found = _parse(_with_layer(annotations={"a": "1", "b": 2, "c": "3"}))
+    assert isinstance(found, Manifest)
+    assert [found.layers[0].annotation(name) for name in "abcd"] == ["1", "", "3", ""]
+
+
+@pytest.mark.parametrize("field", ["urls", "annotations", "platform", "data", "artifactType"])
+def test_null_in_a_descriptor_is_like_absent(field: str) -> None:
+    assert _parse(_with_layer(**{field: None})).digest
+
+
+def test_an_artifact_is_read_where_one_is_wanted() -> None:
+    document = _changed(config={"mediaType": "application/vnd.oci.empty.v1+json", "digest": DIGEST, "size": 2})
+    document["layers"][0]["mediaType"] = "application/vnd.example.thing"
+    data = json.dumps(document).encode()
+    assert parse_artifact(data, OCI_MANIFEST, digest_of(data)).layers[0].media_type == "application/vnd.example.thing"
+    index, kind = make_index([])
+    with pytest.raises(Damaged, match="an index .*, not a manifest"):
+        parse_artifact(index, kind, digest_of(index))
+    with pytest.raises(Damaged, match="sent as"):
+        parse_artifact(data, DOCKER_MANIFEST, digest_of(data))
 
 
 def test_the_best_variant_wins_wherever_it_stands() -> None:
@@ -171,6 +244,20 @@ def test_attestations_and_unknown_platforms_are_never_chosen() -> None:
         choose_platform(index, parse_platform("linux/amd64"))
 
 
+def test_artifacts_of_an_index_are_never_chosen() -> None:
+    with pytest.raises(NotFound):
+        choose_platform(_index("linux/amd64", artifactType="application/vnd.example"), parse_platform("linux/amd64"))
+
+
+def test_an_entry_without_a_platform_comes_after_those_that_suit() -> None:
+    data = json.loads(_index("linux/arm64", "linux/amd64").text)
+    del data["manifests"][0]["platform"]
+    index = _parse(data)
+    assert isinstance(index, Index)
+    assert choose_platform(index, parse_platform("linux/amd64")).digest == digest_of(b"linux/amd64")
+    assert choose_platform(index, parse_platform("linux/s390x")).digest == digest_of(b"linux/arm64")
+
+
 def test_a_platform_that_is_not_there_is_named_with_those_on_offer() -> None:
     with pytest.raises(NotFound, match=r"choose platform linux/s390x .* it has linux/amd64, linux/arm/v7"):
         choose_platform(_index("linux/amd64", "linux/arm/v7", "unknown/unknown"), parse_platform("s390x"))
@@ -187,6 +274,26 @@ def test_a_configuration_tells_platform_and_diff_ids() -> None:
     assert config.platform == Platform("linux", "arm", "v6")
     assert config.diff_ids == image.diff_ids
     assert config.text.encode() == image.config
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"history": None},
+        {"history": [{"empty_layer": True}] * 9},
+        {"config": None, "variant": None},
+        {"x.vendor": {"any": ["thing"]}},
+        {"rootfs": {"type": "layers", "diff_ids": [DIGEST, DIGEST]}},
+        {"rootfs": {"type": "layers", "diff_ids": ["sha512:" + "0" * 128, DIGEST]}},
+    ],
+)
+def test_what_storing_does_not_need_is_not_judged(changes: dict[str, Any]) -> None:
+    assert len(parse_config(_config(**changes), DIGEST, layer_count=2).diff_ids) == 2
+
+
+def test_a_configuration_without_layers_may_say_null() -> None:
+    data = _config(rootfs={"type": "layers", "diff_ids": None})
+    assert parse_config(data, DIGEST, layer_count=0).diff_ids == ()
 
 
 @pytest.mark.parametrize(
