@@ -198,7 +198,7 @@ def default_source(options: dict[str, Any]) -> str:
 
 def ensure_image(task: Task) -> dict[str, Any]:
     """Bring the image to what the task says."""
-    from ansible_collections.hull.engine.plugins.module_utils._engine.images import ImageRequest, ensure
+    from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ImageRequest, ensure
 
     options = task.options
     request = ImageRequest(

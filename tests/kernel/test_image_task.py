@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Conflict, NotFound
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+from ansible_collections.hull.engine.plugins.module_utils._base.plan import Outcome
 from ansible_collections.hull.engine.plugins.module_utils._engine import containers, images
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
-from ansible_collections.hull.engine.plugins.module_utils._engine.images import ImageRequest
+from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ImageRequest, ensure
 from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
 
 from tests.support.images import busybox_layer, make_image, make_index, write_layout
@@ -44,8 +45,8 @@ def layout(tmp_path: Path) -> str:
     return str(path)
 
 
-def load(engine: Engine, layout: str, name: str) -> images.Outcome:
-    return images.ensure(engine, ImageRequest(name=name, source="load", load_path=layout))
+def load(engine: Engine, layout: str, name: str) -> Outcome:
+    return ensure(engine, ImageRequest(name=name, source="load", load_path=layout))
 
 
 def test_of_an_archive_of_several_images_the_named_one_is_meant(engine: Engine, layout: str) -> None:
@@ -69,9 +70,9 @@ def test_check_mode_tells_that_an_image_in_use_can_t_be_removed(engine: Engine, 
     absent = ImageRequest(name="one:1", state="absent")
     for check in (True, False):
         with pytest.raises(Conflict, match="container user uses it"):
-            images.ensure(engine, absent, check=check)
+            ensure(engine, absent, check=check)
     containers.remove(engine, record)
-    told = images.ensure(engine, absent, check=True)
-    done = images.ensure(engine, absent)
+    told = ensure(engine, absent, check=True)
+    done = ensure(engine, absent)
     assert told.actions == done.actions and [action.verb for action in done.actions] == ["untagged", "deleted"]
-    assert not images.ensure(engine, absent).changed
+    assert not ensure(engine, absent).changed

@@ -130,10 +130,12 @@ def _tag(invocation: Invocation) -> int:
 
 
 def _remove(invocation: Invocation) -> int:
+    from .._engine.image_removal import remove
+
     with invocation.engine() as engine:
 
         def one(name: str) -> str:
-            actions = images.remove(engine, name, force=invocation.is_on("force"))
+            actions = remove(engine, name, force=invocation.is_on("force")).actions()
             words = {"untagged": "Untagged", "deleted": "Deleted"}
             return "\n".join(f"{words[action.verb]}: {visible(action.subject)}" for action in actions)
 

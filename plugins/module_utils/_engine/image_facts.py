@@ -113,7 +113,7 @@ def inspect_image(paths: Paths, record: ImageRecord, tags: list[TagRecord], fami
         "VirtualSize": record.size_bytes,
         "GraphDriver": {
             "Name": "overlay2",
-            "Data": {"LowerDir": ":".join(f"{paths.layer(layer)}/fs" for layer in reversed(record.layers))},
+            "Data": {"LowerDir": ":".join(paths.stack(record.stack))},
         },
         "RootFS": {"Type": "layers", "Layers": list(record.layers)},
         "Metadata": {"LastTagTime": format_time(record.created_ns)},

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""Images: found, pulled, loaded, imported, tagged, removed.
+"""Images: found, inspected, pulled, tagged.
 
-The transfer itself is `_image`'s. Here stands what is decided about it: which image a name means, whether anything has
-to be done, what would be done in check mode.
+The transfer itself is `_image`'s. Here stands what is decided about it: which image a name means, and whether anything
+has to be fetched. What the container_image module does is `image_task.py`, how images go is `image_removal.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from .._base.digests import is_digest
 from .._base.errors import Conflict, Invalid, NotFound
 from .._base.names import is_id_prefix
-from .._base.plan import Action, Outcome
 from .._base.values import Value
 from .._image.reference import parse_reference
 from .image_facts import inspect_image
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
-    from .._image.archives import Loaded
     from .._image.reference import Reference
     from .._store.database import Database
     from .._store.records import ImageRecord, TagRecord
@@ -30,23 +28,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, str, int, int], None]
 
 PULL_POLICIES = ("missing", "always", "never")
-
-
-class ImageRequest(Value):
-    """What the container_image module asks for. None or empty means not given."""
-
-    name: str
-    state: str = "present"
-    source: str = ""  # pull, load, import, local
-    force_source: bool = False
-    force_absent: bool = False
-    platform: str = ""
-    load_path: str = ""
-    import_path: str = ""
-    changes: tuple[str, ...] = ()
-    message: str = ""
-    username: str = ""
-    password: str = ""
+_ID_ALGORITHM = "sha256:"
 
 
 def reference_of(engine: Engine, text: str) -> Reference:
@@ -59,41 +41,58 @@ def familiar(text: str) -> str:
     return parse_reference(text).familiar
 
 
+def repository_of(canonical: str) -> str:
+    """Domain and path of a canonical reference, whose tag or digest is its end."""
+    name, by_digest, _ = canonical.partition("@")
+    return name if by_digest else name.rpartition(":")[0]
+
+
+def id_prefix_of(text: str) -> str:
+    """The hex digits of a text that may be an image's id or the beginning of one, `sha256:` before it or not."""
+    digits = text[len(_ID_ALGORITHM) :] if text.startswith(_ID_ALGORITHM) else text
+    return digits if is_id_prefix(digits) else ""
+
+
 def lookup(engine: Engine, text: str) -> ImageRecord | None:
     """The local image that a reference, an id or the beginning of an id means, or None.
 
-    A digest in the reference decides; a name that could be both is a reference first. Raises Invalid, and Conflict
-    where an id's beginning fits several images.
+    A digest in the reference decides, and the repository must be the one that it came from: `app@sha256:...` is not
+    what another repository gave under the same digest. A name that could be both is a reference first. Raises Invalid,
+    and Conflict where an id's beginning fits several images.
     """
     database = engine.database()
     if database is None:
         return None
     if is_digest(text):
         return database.image(text)
-    record = _by_reference(engine, database, text)
-    if record is None and is_id_prefix(text):
-        matches = database.images_by_prefix(text)
-        if len(matches) > 1:
-            raise Conflict(f"image {text}: {len(matches)} images have ids that begin so", hint="give more digits")
-        record = matches[0] if matches else None
-    return record
+    tag = _tag_of(engine, database, text)
+    if tag is not None:
+        return database.image(tag.image_id)
+    digits = id_prefix_of(text)
+    matches = database.images_by_prefix(digits) if digits else []
+    if len(matches) > 1:
+        raise Conflict(f"image {text}: {len(matches)} images have ids that begin so", hint="give more digits")
+    return matches[0] if matches else None
 
 
-def _by_reference(engine: Engine, database: Database, text: str) -> ImageRecord | None:
+def tag_of(engine: Engine, text: str) -> TagRecord | None:
+    """The record of the name by which a reference finds its image, with the registry's digest; None for an id."""
+    database = engine.database()
+    return None if database is None or is_digest(text) else _tag_of(engine, database, text)
+
+
+def _tag_of(engine: Engine, database: Database, text: str) -> TagRecord | None:
     try:
         reference = reference_of(engine, text)
     except Invalid:
-        if is_id_prefix(text):
+        if id_prefix_of(text):
             return None
         raise
     tag = database.tag(reference.canonical)
-    if tag is None and reference.digest:
-        prefix = reference.name + ":"
-        tag = next(
-            (tag for tag in database.tags() if tag.digest == reference.digest and tag.reference.startswith(prefix)),
-            None,
-        )
-    return database.image(tag.image_id) if tag else None
+    if tag is not None or not reference.digest:
+        return tag
+    same = (tag for tag in database.tags() if tag.digest == reference.digest)
+    return next((tag for tag in same if repository_of(tag.reference) == reference.name), None)
 
 
 def find(engine: Engine, text: str) -> ImageRecord:
@@ -153,6 +152,26 @@ def newest_digest(engine: Engine, text: str, *, username: str = "", password: st
     return head_digest(reference_of(engine, text), config=_with_credentials(engine, username, password))
 
 
+class Coming(Value):
+    """What a pull would bring: the image's id, and the digest that the registry has under the reference."""
+
+    image_id: str
+    digest: str
+
+
+def foresee(engine: Engine, text: str, *, platform: str = "", username: str = "", password: str = "") -> Coming:
+    """Ask the registry which image `pull` would bring. Its manifest and configuration are read, nothing is stored."""
+    from .._image.platform import parse_platform
+    from .._image.pull import resolve
+
+    resolved = resolve(
+        reference_of(engine, text),
+        parse_platform(platform) if platform else None,
+        config=_with_credentials(engine, username, password),
+    )
+    return Coming(resolved.config.digest, resolved.digest)
+
+
 class ImagePlan(Value):
     """Which image a name means now, and whether it has to be fetched, and why."""
 
@@ -177,10 +196,8 @@ def plan_pull(
     elif platform and not _has_platform(record, platform):
         fetch = f"not for {platform}"
     elif policy == "always":
-        database = engine.records
-        tag = database.tag(reference_of(engine, text).canonical)
-        digest = newest_digest(engine, text, username=username, password=password)
-        if tag is None or tag.digest != digest:
+        tag = tag_of(engine, text)
+        if tag is None or tag.digest != newest_digest(engine, text, username=username, password=password):
             fetch = "the registry has another digest"
     return ImagePlan(record, fetch)
 
@@ -227,88 +244,31 @@ def import_rootfs(
 
 
 def tag(engine: Engine, source: str, target: str) -> bool:
-    """Give an image one more name. Whether anything changed. A name that another image had moves."""
+    """Give an image one more name. Whether anything changed. A name that another image had moves.
+
+    Within one repository the registry's digest goes along: the registry has it there.
+    """
     record = find(engine, source)
-    reference = reference_of(engine, target)
-    if reference.digest:
-        raise Invalid(f"{target}: a digest can't be given as a name")
+    reference = parse_target(engine, target)
     database = engine.records
     existing = database.tag(reference.canonical)
     if existing and existing.image_id == record.id:
         return False
+    known = tag_of(engine, source)
+    digest = known.digest if known and repository_of(known.reference) == reference.name else ""
     with database.transaction():
-        database.put_tag(reference.canonical, record.id)
+        database.put_tag(reference.canonical, record.id, digest)
     return True
 
 
-class Removal(Value):
-    """What the removal of an image comes to: names that go, and whether the image goes with them."""
-
-    record: ImageRecord
-    names: tuple[str, ...]
-    delete: bool
-
-    def actions(self) -> list[Action]:
-        untagged = [Action("untagged", familiar(name)) for name in self.names]
-        return [*untagged, Action("deleted", self.record.id)] if self.delete else untagged
-
-
-def plan_removal(engine: Engine, text: str, *, force: bool = False) -> Removal:
-    """Decide what `remove` does. By id all names go, if it has one, or `force` is given.
-
-    Raises NotFound, and Conflict where containers use the image; `force` then takes only the names.
-    """
-    record = find(engine, text)
-    database = engine.records
-    names = [tag.reference for tag in database.tags_of(record.id)]
-    chosen = _names_to_remove(engine, text, names, force)
-    users = database.containers_of_image(record.id)
-    last = set(chosen) >= set(names)
-    if users and last and not force:
-        raise Conflict(
-            f"remove image {text}: container {', '.join(user.name for user in users)} uses it",
-            hint="remove those containers first",
-        )
-    return Removal(record, tuple(chosen), last and not users)
-
-
-def remove(engine: Engine, text: str, *, force: bool = False) -> list[Action]:
-    """Untag an image and, with its last name, delete it and the layers that nothing else needs. See `plan_removal`."""
-    removal = plan_removal(engine, text, force=force)
-    _remove_records(engine, engine.records, removal)
-    return removal.actions()
-
-
-def _names_to_remove(engine: Engine, text: str, names: list[str], force: bool) -> list[str]:
-    by_id = is_digest(text) or (is_id_prefix(text) and reference_of(engine, text).canonical not in names)
-    if not by_id:
-        reference = reference_of(engine, text)
-        exact = [name for name in names if name == reference.canonical]
-        return exact or [name for name in names if name.startswith((reference.name + ":", reference.name + "@"))]
-    if len({name for name in names if "@" not in name}) > 1 and not force:
-        raise Conflict(f"remove image {text}: it has {len(names)} names", hint="remove them by name, or force it")
-    return names
-
-
-def _remove_records(engine: Engine, database: Database, removal: Removal) -> None:
-    from .._store.garbage import empty_trash
-    from .._store.layers import list_layers
-    from .._store.removal import bury
-
-    with database.transaction():
-        for name in removal.names:
-            database.delete_tag(name)
-        if removal.delete:
-            if database.containers_of_image(removal.record.id):
-                raise Conflict(f"remove image {removal.record.id}: a container was made from it meanwhile")
-            database.delete_image(removal.record.id)
-            for layer in database.layers_unused():
-                database.delete_layer(layer.diff_id)
-            # also those of a pull that was killed before it could record them; one that runs now fetches them again
-            for diff_id in list_layers(engine.paths):
-                if database.layer(diff_id) is None:
-                    bury(engine.paths, engine.paths.layer(diff_id))
-    empty_trash(engine.paths)
+def parse_target(engine: Engine, text: str) -> Reference:
+    """The reference that is to name an image. Raises Invalid for an id and for a digest, which can't be given."""
+    if is_digest(text):
+        raise Invalid(f"{text}: an id can't be given as a name", hint="give a name such as app:1.4")
+    reference = reference_of(engine, text)
+    if reference.digest:
+        raise Invalid(f"{text}: a digest can't be given as a name", hint="leave it out")
+    return reference
 
 
 def provide(
@@ -321,113 +281,3 @@ def provide(
         return record, plan.record is None or plan.record.id != record.id
     assert plan.record is not None
     return plan.record, False
-
-
-def ensure(engine: Engine, request: ImageRequest, *, check: bool = False, progress: Progress | None = None) -> Outcome:
-    """What the container_image module does. With `check` nothing is changed; the registry may be asked for a digest."""
-    if request.state == "absent":
-        return _ensure_absent(engine, request, check)
-    return _ensure_present(engine, request, check, progress)
-
-
-def _ensure_absent(engine: Engine, request: ImageRequest, check: bool) -> Outcome:
-    record = lookup(engine, request.name)
-    if record is None:
-        return Outcome(False, before={"exists": False}, after={"exists": False})
-    facts = inspect(engine, record)
-    if check:
-        actions = plan_removal(engine, request.name, force=request.force_absent).actions()
-    else:
-        actions = remove(engine, request.name, force=request.force_absent)
-    before = {"exists": True, "id": record.id}
-    return Outcome(True, tuple(actions), before, {"exists": False}, facts)
-
-
-def _ensure_present(engine: Engine, request: ImageRequest, check: bool, progress: Progress | None) -> Outcome:
-    _check_source(request)
-    before_record = lookup(engine, request.name)
-    verb, reason = _plan_source(engine, request, before_record)
-    before = {"exists": before_record is not None, "id": before_record.id if before_record else None}
-    if not verb or check:
-        facts = inspect(engine, before_record) if before_record else None
-        after = before if not verb else {"exists": True, "id": "unknown"}
-        actions = (Action(verb, request.name, reason),) if verb else ()
-        return Outcome(bool(verb), actions, before, after, facts)
-    record = _fetch(engine, request, progress)
-    after = {"exists": True, "id": record.id}
-    changed = before != after
-    actions = (Action(verb, request.name, reason),) if changed else ()
-    return Outcome(changed, actions, before, after, inspect(engine, record))
-
-
-def _check_source(request: ImageRequest) -> None:
-    if request.source == "load" and not request.load_path:
-        raise Invalid("needs load_path", option="source")
-    if request.source == "import" and not request.import_path:
-        raise Invalid("needs import_path", option="source")
-    if request.source not in ("", "pull", "load", "import", "local"):
-        raise Invalid(f"{request.source!r} is not known", option="source", hint="use pull, load, import or local")
-
-
-def _plan_source(engine: Engine, request: ImageRequest, record: ImageRecord | None) -> tuple[str, str]:
-    """The action that makes the image present and its reason; empty where nothing is to be done."""
-    source = request.source or "pull"
-    if source == "local":
-        if record is None:
-            raise NotFound(f"image {request.name}: no such image here", hint="source: local brings none")
-        return "", ""
-    verb = {"pull": "pulled_image", "load": "loaded_image", "import": "imported_image"}[source]
-    if source == "pull":
-        policy = "always" if request.force_source else "missing"
-        plan = plan_pull(
-            engine,
-            request.name,
-            policy,
-            platform=request.platform,
-            username=request.username,
-            password=request.password,
-        )
-        return (verb, plan.fetch) if plan.fetch else ("", "")
-    if record is None:
-        return verb, "not here"
-    return (verb, "force_source") if request.force_source else ("", "")
-
-
-def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
-    if request.source == "load":
-        return _load_one(engine, request, progress)
-    if request.source == "import":
-        return import_rootfs(
-            engine,
-            request.import_path,
-            request.name,
-            changes=request.changes,
-            message=request.message,
-            platform=request.platform,
-        )
-    return pull(
-        engine,
-        request.name,
-        platform=request.platform,
-        progress=progress,
-        username=request.username,
-        password=request.password,
-    )
-
-
-def _load_one(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
-    """Load an archive that has the image by its name, or one image under whatever name: that one gets the name."""
-    from .._image.archives import load as load_archive
-
-    wanted = reference_of(engine, request.name).canonical
-
-    def accept(loaded: list[Loaded]) -> None:
-        names = sorted(name for item in loaded for name in item.references)
-        if wanted not in names and len({item.image_id for item in loaded}) != 1:
-            held = ", ".join(familiar(name) for name in names) or "images without names"
-            raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {held}")
-
-    loaded = load_archive(engine.paths, engine.records, request.load_path, progress=progress, accept=accept)
-    if not any(wanted in item.references for item in loaded):
-        tag(engine, loaded[0].image_id, request.name)
-    return find(engine, request.name)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Images and their names, removed: which names go, whether the image goes with them, and with it which layers.
+
+Layers are shared: one that another image contains stays. What keeps an image are its names and the containers that
+were made from it; an image has no parents that could keep it, or that it could keep.
+"""
+
+from __future__ import annotations
+
+from .._base.digests import is_digest
+from .._base.errors import Conflict
+from .._base.plan import Action
+from .._base.values import Value
+from .images import familiar, find, id_prefix_of, reference_of, repository_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._store.database import Database
+    from .._store.records import ImageRecord, TagRecord
+    from .engine import Engine
+
+
+class Removal(Value):
+    """What the removal of an image comes to: names that go, and whether the image goes with them."""
+
+    record: ImageRecord
+    names: tuple[str, ...]  # canonical references
+    digests: tuple[str, ...] = ()  # repo@sha256:..., of which no name is left
+    delete: bool = False
+
+    @property
+    def untagged(self) -> list[str]:
+        """The names that go, as people write them, and after them the digests."""
+        return [*map(familiar, self.names), *self.digests]
+
+    def actions(self) -> list[Action]:
+        untagged = [Action("untagged", name) for name in self.untagged]
+        return [*untagged, Action("deleted", self.record.id)] if self.delete else untagged
+
+
+def plan_removal(engine: Engine, text: str, *, force: bool = False) -> Removal:
+    """Decide what `remove` does. By id all names go, if it has one, or `force` is given.
+
+    Raises NotFound, and Conflict where containers use the image; `force` then takes only the names, if there are any.
+    """
+    record = find(engine, text)
+    database = engine.records
+    tags = database.tags_of(record.id)
+    chosen = _chosen(engine, text, tags, force)
+    left = [tag for tag in tags if tag not in chosen]
+    users = database.containers_of_image(record.id)
+    if users and not left and not (force and chosen):
+        raise Conflict(
+            f"remove image {text}: container {', '.join(user.name for user in users)} uses it",
+            hint="remove those containers first",
+        )
+    names = tuple(tag.reference for tag in chosen)
+    return Removal(record, names, _lost_digests(chosen, left), not left and not users)
+
+
+def _chosen(engine: Engine, text: str, tags: list[TagRecord], force: bool) -> list[TagRecord]:
+    """The names that a text means: one, or those of a repository that have the digest, or for an id all."""
+    if _is_by_id(engine, text, tags):
+        if len([tag for tag in tags if "@" not in tag.reference]) > 1 and not force:
+            names = ", ".join(familiar(tag.reference) for tag in tags)
+            raise Conflict(
+                f"remove image {text}: it has {len(tags)} names: {names}", hint="remove them by name, or force it"
+            )
+        return tags
+    reference = reference_of(engine, text)
+    of_repository = [tag for tag in tags if repository_of(tag.reference) == reference.name]
+    if reference.digest:
+        return [tag for tag in of_repository if reference.digest in (tag.digest, tag.reference.partition("@")[2])]
+    others = [tag for tag in of_repository if tag.reference != reference.canonical]
+    is_last = all("@" in tag.reference for tag in others)  # then what was pulled by digest goes with it, as in Docker
+    return [tag for tag in of_repository if is_last or tag not in others]
+
+
+def _is_by_id(engine: Engine, text: str, tags: list[TagRecord]) -> bool:
+    if is_digest(text):
+        return True
+    return bool(id_prefix_of(text)) and not _has_name(engine, text, tags)
+
+
+def _has_name(engine: Engine, text: str, tags: list[TagRecord]) -> bool:
+    """Whether a text that may be an id is a name of the image that it means; names come first."""
+    from .._base.errors import Invalid
+
+    try:
+        canonical = reference_of(engine, text).canonical
+    except Invalid:
+        return False
+    return any(tag.reference == canonical for tag in tags)
+
+
+def _lost_digests(chosen: list[TagRecord], left: list[TagRecord]) -> tuple[str, ...]:
+    """`debian@sha256:...` for every digest that goes with the last name that had it."""
+
+    def digests(tags: list[TagRecord]) -> set[str]:
+        return {f"{repository_of(tag.reference)}@{tag.digest}" for tag in tags if tag.digest}
+
+    named = {tag.reference for tag in chosen}
+    return tuple(sorted(map(familiar, digests(chosen) - digests(left) - named)))
+
+
+def remove(engine: Engine, text: str, *, force: bool = False) -> Removal:
+    """Untag an image and, with its last name, delete it and the layers that nothing else needs. See `plan_removal`."""
+    removal = plan_removal(engine, text, force=force)
+    remove_images(engine, [removal])
+    return removal
+
+
+def remove_images(engine: Engine, removals: list[Removal]) -> None:
+    """Do what was planned, all of it in one transaction, and delete the layers that no image contains any more."""
+    from .._store.garbage import empty_trash
+
+    database = engine.records
+    with database.transaction():
+        for removal in removals:
+            _forget(database, removal)
+        if any(removal.delete for removal in removals):
+            _bury_unused_layers(engine, database)
+    empty_trash(engine.paths)
+
+
+def _forget(database: Database, removal: Removal) -> None:
+    for name in removal.names:
+        database.delete_tag(name)
+    if removal.delete:
+        if database.containers_of_image(removal.record.id):
+            raise Conflict(f"remove image {removal.record.id}: a container was made from it meanwhile")
+        database.delete_image(removal.record.id)
+
+
+def _bury_unused_layers(engine: Engine, database: Database) -> None:
+    from .._store.layers import list_layers
+    from .._store.removal import bury
+
+    for layer in database.layers_unused():
+        database.delete_layer(layer.diff_id)
+    # also those of a pull that was killed before it could record them; one that runs now fetches them again
+    for diff_id in list_layers(engine.paths):
+        if database.layer(diff_id) is None:
+            bury(engine.paths, engine.paths.layer(diff_id))

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""What the container_image module does: an image present, from where the task says, or absent.
+
+Present is up to four steps, in docker_image's order: the image from its source, its archive, its other name, its push.
+Each says what it finds, what it changes and what is so afterwards, in check mode too: there the registry is asked which
+image a pull would bring, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+from .._base.digests import is_digest
+from .._base.errors import Invalid, NotFound, Unsupported
+from .._base.plan import Action, Outcome
+from .._base.values import Value
+from . import images
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._image.archives import Loaded
+    from .._store.records import ImageRecord
+    from .engine import Engine
+    from .images import Progress
+
+SOURCES = ("build", "load", "pull", "import", "local")
+UNKNOWN = "unknown"  # an id that only making the image can tell
+
+
+class ImageRequest(Value):
+    """What the container_image module asks for. None or empty means not given."""
+
+    name: str
+    state: str = "present"
+    source: str = ""  # one of SOURCES
+    force_source: bool = False
+    force_absent: bool = False
+    force_tag: bool = False
+    platform: str = ""
+    load_path: str = ""
+    import_path: str = ""
+    changes: tuple[str, ...] = ()
+    message: str = ""
+    username: str = ""
+    password: str = ""
+    repository: str = ""
+
+
+class _Step(Value):
+    """What one step found, did (in check mode: would do), and what is so afterwards, for the diff."""
+
+    actions: tuple[Action, ...] = ()
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+
+
+def ensure(engine: Engine, request: ImageRequest, *, check: bool = False, progress: Progress | None = None) -> Outcome:
+    """Do what a task asks for. With `check` nothing is changed; the registry may be asked for a digest."""
+    if request.state == "absent":
+        return ensure_absent(engine, request.name, force=request.force_absent, check=check)
+    _check_request(engine, request)
+    source = _bring(engine, request, check, progress)
+    steps = [source]
+    if request.repository:
+        steps.append(_name(engine, request, source.after["id"], check))
+    record = images.lookup(engine, request.name)
+    return Outcome(
+        any(step.before != step.after for step in steps),
+        tuple(action for step in steps for action in step.actions),
+        _merged([step.before for step in steps]),
+        _merged([step.after for step in steps]),
+        images.inspect(engine, record) if record else None,
+    )
+
+
+def _merged(facts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: value for step in facts for name, value in step.items()}
+
+
+def ensure_absent(engine: Engine, name: str, *, force: bool = False, check: bool = False) -> Outcome:
+    """Remove an image or one of its names; see `image_removal.plan_removal`. The facts are those of before."""
+    from .image_removal import plan_removal, remove
+
+    record = images.lookup(engine, name)
+    if record is None:
+        return Outcome(False, before={"exists": False}, after={"exists": False})
+    facts = images.inspect(engine, record)
+    before = {"exists": True, "id": record.id}
+    plan = plan_removal if check else remove
+    actions = plan(engine, name, force=force).actions()
+    return Outcome(True, tuple(actions), before, {"exists": False}, facts)
+
+
+def _check_request(engine: Engine, request: ImageRequest) -> None:
+    """Refuse what can't be done before anything is."""
+    source = request.source
+    if source and source not in SOURCES:
+        raise Invalid(f"{source!r} is not known", option="source", hint=f"use {', '.join(SOURCES)}")
+    if source == "build":
+        raise Unsupported(
+            f"build image {request.name}: this engine does not build images",
+            hint="build it elsewhere and use source: pull, or load with load_path; or import_path with import_changes",
+        )
+    for option, value in (("load", request.load_path), ("import", request.import_path)):
+        if source == option and not value:
+            raise Invalid(f"{option} needs {option}_path", option="source")
+    if source == "import" and is_digest(request.name):
+        raise Invalid(f"{request.name} is an id, which can't be chosen", option="name", hint="give a name")
+    if request.repository:
+        images.parse_target(engine, request.repository)
+
+
+def _bring(engine: Engine, request: ImageRequest, check: bool, progress: Progress | None) -> _Step:
+    """The image from its source, where it is not there or `force_source` asks for it."""
+    record = images.lookup(engine, request.name)
+    before = _state(engine, request.name, record)
+    verb, reason = _plan_source(engine, request, record)
+    if not verb:
+        return _Step((), before, before)
+    after = _foreseen(engine, request) if check else _state(engine, request.name, _fetch(engine, request, progress))
+    return _Step((Action(verb, request.name, reason),) if before != after else (), before, after)
+
+
+def _state(engine: Engine, name: str, record: ImageRecord | None) -> dict[str, Any]:
+    """An image as the diff shows it: its id, and the digest that its registry had under the name."""
+    if record is None:
+        return {"exists": False, "id": None}
+    tag = images.tag_of(engine, name)
+    return {"exists": True, "id": record.id, **({"digest": tag.digest} if tag and tag.digest else {})}
+
+
+def _plan_source(engine: Engine, request: ImageRequest, record: ImageRecord | None) -> tuple[str, str]:
+    """The action that makes the image present and its reason; empty where nothing is to be done."""
+    source = request.source or "pull"
+    if source == "local":
+        if record is None:
+            raise NotFound(f"image {request.name}: no such image here", hint="source: local brings none")
+        return "", ""
+    if source == "pull":
+        plan = images.plan_pull(
+            engine,
+            request.name,
+            "always" if request.force_source else "missing",
+            platform=request.platform,
+            username=request.username,
+            password=request.password,
+        )
+        return ("pulled_image", plan.fetch) if plan.fetch else ("", "")
+    if record is not None and not request.force_source:
+        return "", ""
+    verb = {"load": "loaded_image", "import": "imported_image"}[source]
+    return verb, "force_source" if record else "not here"
+
+
+def _foreseen(engine: Engine, request: ImageRequest) -> dict[str, Any]:
+    """The state after `_fetch`, without doing it."""
+    if request.source in ("load", "import"):
+        return {"exists": True, "id": UNKNOWN}
+    coming = images.foresee(
+        engine,
+        request.name,
+        platform=request.platform,
+        username=request.username,
+        password=request.password,
+    )
+    return {"exists": True, "id": coming.image_id, "digest": coming.digest}
+
+
+def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
+    if request.source == "load":
+        return _load(engine, request, progress)
+    if request.source == "import":
+        return images.import_rootfs(
+            engine,
+            request.import_path,
+            request.name,
+            changes=request.changes,
+            message=request.message,
+            platform=request.platform,
+        )
+    return images.pull(
+        engine,
+        request.name,
+        platform=request.platform,
+        progress=progress,
+        username=request.username,
+        password=request.password,
+    )
+
+
+def _load(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
+    """Load an archive that has the image by its name or id, or one image under whatever name: that one gets the name."""
+    from .._image.archives import load as load_archive
+
+    by_id = is_digest(request.name)
+    wanted = request.name if by_id else images.reference_of(engine, request.name).canonical
+
+    def accept(loaded: list[Loaded]) -> None:
+        ids = {item.image_id for item in loaded}
+        names = sorted(name for item in loaded for name in item.references)
+        if wanted not in (ids if by_id else names) and (by_id or len(ids) != 1):
+            held = ", ".join(sorted(ids) if by_id else map(images.familiar, names)) or "images without names"
+            raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {held}")
+
+    loaded = load_archive(engine.paths, engine.records, request.load_path, progress=progress, accept=accept)
+    if not by_id and not any(wanted in item.references for item in loaded):
+        images.tag(engine, loaded[0].image_id, request.name)
+    return images.find(engine, request.name)
+
+
+def _name(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> _Step:
+    """The image's other name. One that another image has moves only with `force_tag`, as docker_image has it."""
+    existing = images.lookup(engine, request.repository)
+    before = {"repository": {"name": request.repository, "id": existing.id if existing else None}}
+    if existing and (existing.id == image_id or not request.force_tag):
+        return _Step((), before, before)
+    if not check:
+        images.tag(engine, request.name, request.repository)
+    after = {"repository": {"name": request.repository, "id": image_id}}
+    reason = "force_tag" if existing else "not here"
+    return _Step((Action("tagged", request.repository, reason),), before, after)
