@@ -126,7 +126,7 @@ class Client:
                 continue
             if response.status not in _RETRIED or attempt == attempts - 1:
                 return response
-            wait_s = _wait_s(response, attempt)
+            wait_s = wanted_pause_s(response, attempt)
             if wait_s > MAX_PAUSE_S:
                 return response
             response.close()
@@ -238,7 +238,7 @@ def pause_s(attempt: int) -> float:
     return whole * (0.5 + os.urandom(1)[0] / 510)
 
 
-def _wait_s(response: Response, attempt: int) -> float:
+def wanted_pause_s(response: Response, attempt: int) -> float:
     """What the server asks for in Retry-After (seconds or a date), else our own pause."""
     text = response.head.get("retry-after")
     if text.isascii() and text.isdigit() and len(text) < 10:
