@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""Times for people: how long ago, how long up, and what they write after `--since`. Pure."""
+"""Times for people: how long ago, how long up. Pure."""
 
 from __future__ import annotations
 
 import time
-
-from .._base.clock import parse_time
-from .._base.errors import Invalid
-from .._base.units import parse_duration
 
 _SECOND = 10**9
 _UNITS = ((1, "second", 60), (60, "minute", 60), (3600, "hour", 48), (86400, "day", 14), (604800, "week", 8))
@@ -41,22 +37,3 @@ def ago(moment_ns: int, now_ns: int) -> str:
 def date(moment_ns: int) -> str:
     """A moment as Docker's `CreatedAt` shows it, in local time: `2026-11-23 20:24:33 +0100 CET`."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(moment_ns // _SECOND))
-
-
-def parse_moment(text: str, now_ns: int, *, option: str) -> int:
-    """Nanoseconds since the epoch from seconds since the epoch (`1792764273.5`), a duration before now (`10m`), or an
-    RFC 3339 date or time (`2026-11-23`, `2026-11-23T20:24:33Z`, `...+01:00`; UTC where it names no zone).
-
-    Raises Invalid.
-    """
-    whole, _, fraction = text.partition(".")
-    if (whole + fraction).isdigit() and text.isascii():
-        return int(whole or "0") * _SECOND + int((fraction + "0" * 9)[:9])
-    try:
-        if "-" in text:
-            return parse_time(text, option=option)
-        return now_ns - parse_duration(text, option=option)
-    except Invalid as error:
-        raise Invalid(
-            f"{text!r} is not a time", option=option, hint="write it like 10m, 2026-11-23T20:24:33Z or 1792764273"
-        ) from error

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from .._base.clock import format_time, now_ns
+from .._base.clock import format_time, now_ns, parse_moment
 from .._engine import containers
-from .ages import parse_moment
 from .command import Command
 from .flags import UsageError, switch, text
 from .printing import STDERR, STDOUT, write_all
