@@ -119,7 +119,7 @@ class Blob:
     def _open(self) -> Response:
         """A response whose next byte is the one at `position`."""
         offset = self.position if self._use_range else 0
-        response = self._registry.open_blob(self._repository, self._descriptor.digest, offset)
+        response = self._request(offset)
         try:
             if response.status == 206 and not self._continues(response):
                 response.close()
@@ -135,6 +135,9 @@ class Blob:
         except BaseException:
             response.close()
             raise
+
+    def _request(self, offset: int) -> Response:
+        return self._registry.open_blob(self._repository, self._descriptor.digest, offset)
 
     def _continues(self, response: Response) -> bool:
         """Whether a 206 holds exactly the rest."""

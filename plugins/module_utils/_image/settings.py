@@ -1,24 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""`/etc/hull/registries.json`: how registries are reached and who we are there.
-
-    {
-      "default_registry": "docker.io",          for names without a registry, such as debian:12
-      "registries": {
-        "registry.example.org": {               a registry with its port, or a path in one: the longest that fits wins
-          "plain_http": false,                  true: HTTP without TLS. Loopback registries have it unless false is set
-          "tls_verify": true,                   false: TLS without knowing who answers
-          "ca_file": "/etc/hull/ca.pem",        certificates of authorities trusted besides the system's
-          "client_cert": "/etc/hull/me.pem",    certificate (and key, if in one file) shown to the registry
-          "client_key": "/etc/hull/me.key",
-          "token_hosts": ["login.example.org"], further hosts that may see the credentials in exchange for a token
-          "credentials": {"username": "ci", "password": "...", "identity_token": "..."}
-        }
-      }
-    }
-
-All keys are optional; others are refused, so a misspelt one can't silently mean the default. The file is only read.
-"""
+"""How registries are reached and who we are there, as `/etc/hull/registries.json` says (`settings_file.py` reads it)."""
 
 from __future__ import annotations
 
@@ -32,8 +14,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._base.paths import Paths
+    from .reference import Reference
 
 FILE = "registries.json"
+AUTH_FILE = "auth.json"
+POLICY_FILE = "policy.json"
+CERTIFICATES = "certs.d"
+OTHERS_CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
+STALL_TIMEOUT_S = 60.0
 _MAX_FILE = 1024 * 1024
 
 
@@ -53,6 +41,14 @@ class Credentials(Value):
         return f"Credentials({self.username!r}, ...)"
 
 
+class Mirror(Value):
+    """Where a copy of what a registry has may be. `given`: fields of RegistryConfig that this mirror has of its own."""
+
+    location: str
+    digest_only: bool = False
+    given: dict[str, Any] = {}
+
+
 class RegistryConfig(Value):
     """How one registry, or one path in it, is reached. `plain_http` None: HTTP for loopback addresses only."""
 
@@ -64,6 +60,20 @@ class RegistryConfig(Value):
     client_key: str = ""
     token_hosts: tuple[str, ...] = ()
     credentials: Credentials | None = None
+    location: str = ""  # what takes the place of the prefix in requests
+    blocked: bool = False
+    mirrors: tuple[Mirror, ...] = ()
+    certificates: tuple[str, ...] = ()  # directories that may have one named `host:port` with certificates
+    stall_timeout_s: float = STALL_TIMEOUT_S
+
+    def locate(self, name: str) -> str:
+        """The name under which `domain/path` is really asked for."""
+        return self.moved(name, self.location) if self.location else name
+
+    def moved(self, name: str, location: str) -> str:
+        """The name with `location` in the place of the prefix; a wildcard stands for the whole domain."""
+        covered = name.partition("/")[0] if self.prefix.startswith("*.") else self.prefix
+        return location + name[len(covered) :]
 
 
 class RegistrySettings(Value):
@@ -73,30 +83,53 @@ class RegistrySettings(Value):
     registries: tuple[RegistryConfig, ...] = ()
     override: Credentials | None = None
     source: str = ""
+    foreign_layers: bool = False
+    policy_file: str = ""  # who vouches for images (`policy.py`); empty: no policy
+    short_names: dict[str, str] = {}
+    keep_blobs: bool = True
+    stall_timeout_s: float = STALL_TIMEOUT_S
+    auth_file: str = ""  # where `hull login` keeps credentials; empty: nowhere
+    certificates: tuple[str, ...] = ()
 
     def config_for(self, name: str) -> RegistryConfig:
-        """The configuration of the longest prefix of `domain/path` that is set, with the override applied."""
-        fitting = [entry for entry in self.registries if name == entry.prefix or name.startswith(entry.prefix + "/")]
-        found = max(fitting, key=lambda entry: len(entry.prefix), default=RegistryConfig())
-        return replace(found, credentials=self.override) if self.override else found
+        """The configuration of the longest prefix of `domain/path` that is set; one with a wildcard comes last.
+
+        The override is in it, unless what has this prefix really is at another registry: nobody gave it for that.
+        """
+        found = self.config_without_override(name)
+        is_same = found.locate(name).partition("/")[0] == name.partition("/")[0]
+        return replace(found, credentials=self.override) if self.override and is_same else found
+
+    def config_without_override(self, name: str) -> RegistryConfig:
+        """As `config_for`, whatever user this operation is done as."""
+        found, length = RegistryConfig(), -1
+        for entry in self.registries:
+            if _fits(entry.prefix, name):
+                weight = 0 if entry.prefix.startswith("*.") else 1000
+                if weight + len(entry.prefix) > length:
+                    found, length = entry, weight + len(entry.prefix)
+        return replace(found, certificates=self.certificates, stall_timeout_s=self.stall_timeout_s)
 
     def with_credentials(self, username: str, password: str, *, identity_token: str = "") -> RegistrySettings:
         """The same settings, used as this user."""
         return replace(self, override=Credentials(username, password, identity_token))
 
+    def reference(self, text: str) -> Reference:
+        """The reference that a user's text means: short names stand for what is set, else the default registry's.
 
-_TOP_KEYS: dict[str, type] = {"default_registry": str, "registries": dict}
-_REGISTRY_KEYS: dict[str, type] = {
-    "plain_http": bool,
-    "tls_verify": bool,
-    "ca_file": str,
-    "client_cert": str,
-    "client_key": str,
-    "token_hosts": list,
-    "credentials": dict,
-}
-_CREDENTIAL_KEYS: dict[str, type] = {"username": str, "password": str, "identity_token": str}
-_TYPE_NAMES = {str: "text", dict: "an object", bool: "true or false", list: "a list of text"}
+        Raises Invalid.
+        """
+        from .reference import parse_reference
+
+        cut = min(place for place in (text.find("@"), text.find(":"), len(text)) if place >= 0)
+        text = self.short_names.get(text[:cut], text[:cut]) + text[cut:]
+        return parse_reference(text, default_domain=self.default_registry)
+
+
+def _fits(prefix: str, name: str) -> bool:
+    if prefix.startswith("*."):
+        return name.partition("/")[0].endswith(prefix[1:])
+    return name == prefix or name.startswith(prefix + "/")
 
 
 def load_settings(paths: Paths) -> RegistrySettings:
@@ -106,7 +139,17 @@ def load_settings(paths: Paths) -> RegistrySettings:
     """
     path = f"{paths.config}/{FILE}"
     data = read_small_file(path)
-    return parse_settings(data, path) if data is not None else RegistrySettings(source=path)
+    settings = RegistrySettings(source=path)
+    if data is not None:
+        from .settings_file import parse_settings
+
+        settings = parse_settings(data, path)
+    return replace(
+        settings,
+        policy_file=f"{paths.config}/{POLICY_FILE}",
+        auth_file=f"{paths.config}/{AUTH_FILE}",
+        certificates=(f"{paths.config}/{CERTIFICATES}", *OTHERS_CERTIFICATES),
+    )
 
 
 def read_small_file(path: str) -> bytes | None:
@@ -128,42 +171,3 @@ def read_small_file(path: str) -> bytes | None:
     if len(data) > _MAX_FILE:
         raise Invalid(f"read {path}: larger than {_MAX_FILE} bytes")
     return data
-
-
-def parse_settings(data: bytes, path: str) -> RegistrySettings:
-    """The settings in the text of a file; `path` names it in errors."""
-    from .._base.codec import parse
-
-    document = _checked(parse(data, source=path), _TOP_KEYS, path, "")
-    registries = tuple(_registry(prefix, value, path) for prefix, value in document.get("registries", {}).items())
-    return RegistrySettings(document.get("default_registry", "docker.io"), registries, None, path)
-
-
-def _checked(value: Any, keys: dict[str, type], path: str, where: str) -> dict[str, Any]:
-    """The value as an object that has only these keys, each of its type."""
-    if not isinstance(value, dict):
-        raise Invalid(f"read {path}: {where or 'the document'} is not an object")
-    for key, item in value.items():
-        name = f"{where}.{key}" if where else key
-        if key not in keys:
-            raise Invalid(f"read {path}: unknown key {name}", hint="known there: " + ", ".join(keys))
-        if not isinstance(item, keys[key]) or (isinstance(item, list) and not all(isinstance(x, str) for x in item)):
-            raise Invalid(f"read {path}: {name} is not {_TYPE_NAMES[keys[key]]}")
-    return value
-
-
-def _registry(prefix: str, value: Any, path: str) -> RegistryConfig:
-    where = f"registries.{prefix}"
-    fields = dict(_checked(value, _REGISTRY_KEYS, path, where))
-    if "credentials" in fields:
-        fields["credentials"] = Credentials(
-            **_checked(fields["credentials"], _CREDENTIAL_KEYS, path, where + ".credentials")
-        )
-    if "token_hosts" in fields:
-        fields["token_hosts"] = tuple(fields["token_hosts"])
-    for key in ("ca_file", "client_cert", "client_key"):
-        if fields.get(key) and not fields[key].startswith("/"):
-            raise Invalid(f"read {path}: {where}.{key} is not an absolute path")
-    if "://" in prefix or prefix != prefix.strip("/") or not prefix:
-        raise Invalid(f"read {path}: {where} is not a registry", hint="write host, host:port or host/path, no scheme")
-    return RegistryConfig(prefix=prefix, **fields)

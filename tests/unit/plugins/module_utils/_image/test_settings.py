@@ -43,13 +43,14 @@ def test_the_longest_prefix_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"registry": {}}, "unknown key registry; known there: default_registry, registries"),
+        ({"registry": {}}, "unknown key registry; known there: default_registry, foreign_layers, registries"),
         ({"registries": {"r": {"insecure": True}}}, "unknown key registries.r.insecure"),
         ({"registries": {"r": {"credentials": {"user": "x"}}}}, "unknown key registries.r.credentials.user"),
         ({"registries": {"r": {"plain_http": "yes"}}}, "registries.r.plain_http is not true or false"),
         ({"registries": {"r": {"token_hosts": [1]}}}, "registries.r.token_hosts is not a list of text"),
         ({"registries": {"r": {"ca_file": "ca.pem"}}}, "registries.r.ca_file is not an absolute path"),
         ({"registries": {"https://r": {}}}, "registries.https://r is not a registry"),
+        ({"foreign_layers": "no"}, "foreign_layers is not true or false"),
         ({"registries": []}, "registries is not an object"),
         ([], "the document is not an object"),
     ],
