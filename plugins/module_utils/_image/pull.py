@@ -196,7 +196,7 @@ def _fetch_layers(paths: Paths, registry: Registry, repository: str, resolved: R
     if not missing:
         return
     from .._store.garbage import sweep_temporary
-    from .unpack import unpack  # noqa: F401  (loaded before the fork: every worker needs it)
+    from .layer_store import bring_layer  # noqa: F401  (loaded before the fork: every worker needs it)
     from .workers import Job, run_jobs
 
     sweep_temporary(paths)  # what a killed pull left takes space that this one may need
@@ -253,23 +253,15 @@ class _LayerJob:
         report("done", self._descriptor.digest, size, size)
 
     def _fetch(self, report: Report) -> None:
-        from .._store.layers import stage_layer
-        from .unpack import unpack
+        from .layer_store import bring_layer
 
-        with stage_layer(self._paths) as staged, self._registry.blob(self._repository, self._descriptor) as blob:
+        with self._registry.blob(self._repository, self._descriptor) as blob:
+            stream = _Reported(blob, self._descriptor, report)
             try:
-                unpacked = unpack(_Reported(blob, self._descriptor, report), staged.fs)
+                bring_layer(self._paths, stream, diff_id=self._diff_id, check=lambda _unpacked: blob.finish())
             except Damaged:
                 blob.finish()  # a damaged transfer is the better explanation, where it is one
                 raise
-            blob.finish()
-            if unpacked.diff_id != self._diff_id:
-                raise Damaged(
-                    f"unpack layer {self._descriptor.digest}: its content has the diff ID {unpacked.diff_id}, "
-                    f"the image says {self._diff_id}",
-                    hint="the image was made wrongly; push it again",
-                )
-            staged.publish(self._diff_id, unpacked.size_bytes)
 
 
 class _Reported:

@@ -14,13 +14,11 @@ from .._base.codec import render
 from .._base.digests import sha256_of
 from .._base.errors import Damaged, HullError, Invalid, NotFound, SyscallError
 from .._store.garbage import sweep_temporary
-from .._store.layers import stage_layer
-from .._store.locks import lock
 from .changes import apply_changes
+from .layer_store import bring_layer
 from .manifest import OCI_LAYER, Descriptor
 from .platform import host_platform
 from .register import NewImage, discard_layers, register, render_manifest
-from .unpack import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     from .platform import Platform
     from .reference import Reference
     from .unpack import Unpacked
-
-_LOCK_TIMEOUT_S = 3600
 
 
 def import_rootfs(
@@ -97,16 +93,14 @@ def _open(path: str) -> IO[bytes]:
 
 
 def _bring_layer(paths: Paths, stream: ByteStream, what: str) -> Unpacked:
-    with stage_layer(paths) as staged:
-        try:
-            unpacked = unpack(stream, staged.fs)
-        except Damaged as error:
-            raise Damaged(f"import {what}: {error.message}", hint=error.hint or "it has to be a tarball") from error
+    def check(unpacked: Unpacked) -> None:
         if not unpacked.entries:
-            raise Damaged(f"import {what}: it holds no files", hint="it has to be a tarball of a root file system")
-        with lock(paths, "layer", unpacked.diff_id, timeout_s=_LOCK_TIMEOUT_S):
-            staged.publish(unpacked.diff_id, unpacked.size_bytes)
-        return unpacked
+            raise Damaged("it holds no files", hint="it has to be a tarball of a root file system")
+
+    try:
+        return bring_layer(paths, stream, check=check)
+    except Damaged as error:
+        raise Damaged(f"import {what}: {error.message}", hint=error.hint or "it has to be a tarball") from error
 
 
 def _image(

@@ -34,6 +34,7 @@ from .whiteouts import PREFIX, Whiteouts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .compression import ByteStream
+    from .tar_record import RecordWriter
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -79,20 +80,29 @@ class Unpacked(Value):
     skipped_xattrs: int = 0  # where the file system has none of that kind
 
 
-def unpack(stream: ByteStream, fs_directory: str, *, limits: UnpackLimits = DEFAULT_LIMITS) -> Unpacked:
+def unpack(
+    stream: ByteStream,
+    fs_directory: str,
+    *,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+    record: RecordWriter | None = None,
+) -> Unpacked:
     """Unpack a layer, compressed or not, into an empty directory; the stream is read to its end and stays open.
 
     The same bytes always give the same tree, so that a layer may be found by its diff ID. On an error the directory
-    holds a part of the layer. Raises Damaged for what the stream says, SyscallError for what the host can't do. Works
-    without regard to the umask and leaves it alone, so threads may unpack side by side.
+    holds a part of the layer. `record` gets what it takes to make the same tar of the files again. Raises Damaged for
+    what the stream says, SyscallError for what the host can't do. Works without regard to the umask and leaves it
+    alone, so threads may unpack side by side.
     """
     from hashlib import sha256
 
     digest = sha256()
     root_fd = os.open(fs_directory, _DIRECTORY)
     try:
-        with DecompressingReader(stream) as content, _Writer(root_fd, limits) as writer:
-            reader = TarReader(_Metered(content, root_fd), what="layer", max_bytes=limits.max_bytes, digest=digest)
+        with DecompressingReader(stream) as content, _Writer(root_fd, limits, record) as writer:
+            metered = _Metered(content, root_fd)
+            source = metered if record is None else record.watch(metered)
+            reader = TarReader(source, what="layer", max_bytes=limits.max_bytes, digest=digest)
             writer.write(reader)
             reader.drain()
             return Unpacked(
@@ -136,10 +146,11 @@ def current_umask() -> int:
 class _Writer:
     """Puts the entries of one layer below `root_fd`."""
 
-    def __init__(self, root_fd: int, limits: UnpackLimits) -> None:
+    def __init__(self, root_fd: int, limits: UnpackLimits, record: RecordWriter | None) -> None:
         self.entries = self.size_bytes = self.skipped_devices = self.skipped_xattrs = 0
         self._root_fd = root_fd
         self._limits = limits
+        self._record = record
         self._whiteouts = Whiteouts(root_fd)
         self._tree = self._whiteouts.tree
         self._umask = current_umask()
@@ -207,7 +218,9 @@ class _Writer:
             below = path + b"/"
             for known in [known for known in self._directories if known == path or known.startswith(below)]:
                 del self._directories[known]
-        self._tree.remove(fd, name, path, found)
+            self._tree.forget(path)
+        if self._record is None or not self._record.keep(fd, name, path, found):
+            self._tree.remove(fd, name, path, found)
 
     # one function per kind of entry: `name` in the directory `fd`, whose path in the layer is `path`
 
@@ -218,6 +231,8 @@ class _Writer:
         except FileExistsError:
             self._clear(fd, name, path)
             out = os.open(name, _NEW_FILE, mode, dir_fd=fd)
+        if self._record is not None and entry.stored:
+            self._record.content(reader.position, entry.stored, path, entry.segments)
         try:
             if entry.segments is not None:
                 _copy_sparse(reader, out, entry)

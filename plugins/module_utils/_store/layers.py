@@ -3,22 +3,26 @@
 """Unpacked layers on disk, each under its own diff ID and shared by all images that contain it.
 
     layers/<hex of the diff ID>/
-        fs/           what overlayfs stacks; never changed again
-        layer.json    {"diff_id": ..., "size_bytes": ..., "created_ns": ...}
+        fs/           what overlayfs stacks; never changed again, but for a repair
+        layer.json    LayerDescription
+        headers       record of the layer's tar, everything but the files' contents; see _image/tar_record.py
+        replaced/N    contents that a later entry of the same layer replaced, and `index` that says which; often missing
+        damaged       empty, only there between the discovery of a damage and its repair
 
-A layer's directory is complete if it exists: it is filled in `tmp/`, synced and renamed. Which image needs which layer
-is in the records, not here. Who removes a layer or relies on one that is there holds the lock of kind `layer` or works
-inside a transaction of the records.
+A layer's directory is complete if it exists: it is filled in `tmp/`, synced and renamed. A damaged one stays, so that
+containers start and run, until a pull or load of the image repairs it. Layers of older versions lack `headers` and most
+of the description. Which image needs which layer is in the records, not here. Who removes a layer or relies on one that
+is there holds the lock of kind `layer`, or works inside a transaction of the records, or has claimed it; see claims.py.
 """
 
 from __future__ import annotations
 
 import os
 
-from .._base.clock import now_ns
 from .._base.codec import parse, render
-from .._base.digests import HEX_LENGTHS, check_digest, hex_of, is_digest
+from .._base.digests import HEX_LENGTHS, check_digest, is_digest
 from .._base.errors import Damaged
+from .._base.values import Value
 from .files import fsync_directory, make_private_directory, remove_tree, write_atomic
 from .records import LayerRecord
 from .removal import bury
@@ -31,20 +35,67 @@ if TYPE_CHECKING:
     from .._base.paths import Paths
 
 
+class LayerDescription(Value):
+    """What is known of an unpacked layer. Of one that an older version unpacked: the first three fields only."""
+
+    diff_id: str
+    size_bytes: int  # sum of the regular files' sizes
+    created_ns: int
+    stream_bytes: int = 0  # length of the uncompressed tar
+    tree_digest: str = ""  # of `fs`, see tree_digest.py
+    deferred: tuple[tuple[str, bytes], ...] = ()  # (kind, path) of `_image/unpack.py: Deferred`
+
+
 def has_layer(paths: Paths, diff_id: str) -> bool:
     """Whether the layer is here, complete. Raises Invalid for what is not a digest."""
     return os.path.isdir(paths.layer(check_digest(diff_id, what="diff ID")) + "/fs")
 
 
-def layer_record(paths: Paths, diff_id: str) -> LayerRecord:
-    """What the store knows about a layer that is here. Raises Damaged where its description can't be read."""
+def describe(paths: Paths, diff_id: str) -> LayerDescription:
+    """The description of a layer that is here. Raises Damaged where it can't be read."""
     path = paths.layer(check_digest(diff_id, what="diff ID")) + "/layer.json"
     try:
         with open(path, "rb") as file:
             fields = parse(file.read(), source=path)
-        return LayerRecord(diff_id, int(fields["size_bytes"]), int(fields["created_ns"]))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise Damaged(f"read {path}: {error}", hint="remove the images that contain this layer") from error
+        deferred = tuple((kind, name.encode("utf-8", "surrogateescape")) for kind, name in fields.get("deferred", ()))
+        return LayerDescription(
+            diff_id,
+            int(fields["size_bytes"]),
+            int(fields["created_ns"]),
+            int(fields.get("stream_bytes", 0)),
+            str(fields.get("tree_digest", "")),
+            deferred,
+        )
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Damaged(f"read {path}: {error}", hint="pull or load an image that contains this layer") from error
+
+
+def write_description(directory: str, description: LayerDescription) -> None:
+    """Write `layer.json` into a layer's directory, in one step."""
+    fields = description.fields()
+    fields["deferred"] = [(kind, name.decode("utf-8", "surrogateescape")) for kind, name in description.deferred]
+    write_atomic(directory + "/layer.json", render(fields).encode())
+
+
+def layer_record(paths: Paths, diff_id: str) -> LayerRecord:
+    """What the records keep of a layer that is here. Raises Damaged where its description can't be read."""
+    description = describe(paths, diff_id)
+    return LayerRecord(diff_id, description.size_bytes, description.created_ns)
+
+
+def needs_repair(paths: Paths, diff_id: str) -> bool:
+    """Whether the layer is here and known to be damaged: see `mark_damaged`."""
+    return os.path.exists(paths.layer(check_digest(diff_id, what="diff ID")) + "/damaged")
+
+
+def mark_damaged(paths: Paths, diff_id: str) -> None:
+    """Let the next pull or load of an image with this layer repair it. Durable, idempotent; no error without one."""
+    directory = paths.layer(check_digest(diff_id, what="diff ID"))
+    try:
+        os.close(os.open(directory + "/damaged", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        fsync_directory(directory)
+    except FileNotFoundError:
+        pass
 
 
 def list_layers(paths: Paths) -> list[str]:
@@ -96,20 +147,27 @@ class StagedLayer:
     ) -> None:
         self._owned.__exit__(kind, error, trace)
 
-    def publish(self, diff_id: str, size_bytes: int) -> None:
+    def publish(self, description: LayerDescription, *, blob_digest: str = "") -> None:
         """Give the layer its place, durably and in one step. Where it is there already, that one stays.
 
-        `size_bytes` is the size of the uncompressed tar's files. Raises OSError, as when the disk is full.
+        With `blob_digest` the file `blob` in `directory`, which the caller has checked, takes its place among the blobs
+        first. Raises OSError, as when the disk is full.
         """
         from .._sys.file_calls import syncfs
 
-        description = {"diff_id": diff_id, "size_bytes": size_bytes, "created_ns": now_ns()}
-        target = f"{self._paths.layers}/{hex_of(diff_id)}"
-        if os.path.isdir(target):
-            return
-        write_atomic(self.directory + "/layer.json", render(description).encode())
-        make_private_directory(self._paths.layers)
-        syncfs(self._owned.fd)
+        target = self._paths.layer(check_digest(description.diff_id, what="diff ID"))
+        is_new = not os.path.isdir(target)
+        if is_new:
+            write_description(self.directory, description)
+            make_private_directory(self._paths.layers)
+        if is_new or blob_digest:
+            syncfs(self._owned.fd)
+        if blob_digest:
+            move_blob(self._paths, self.directory + "/blob", blob_digest)
+        if is_new:
+            self._take_place(target)
+
+    def _take_place(self, target: str) -> None:
         try:
             os.rename(self.directory, target)
         except FileExistsError:
@@ -119,3 +177,14 @@ class StagedLayer:
                 return
             raise error
         fsync_directory(self._paths.layers)
+
+
+def move_blob(paths: Paths, source: str, digest: str) -> None:
+    """Give a file of the store, checked and synced, its place among the blobs; one that is there is replaced."""
+    check_digest(digest)
+    make_private_directory(paths.blobs)
+    target = paths.blob(digest)
+    directory = os.path.dirname(target)
+    make_private_directory(directory)
+    os.rename(source, target)
+    fsync_directory(directory)

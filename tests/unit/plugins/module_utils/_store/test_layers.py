@@ -17,6 +17,8 @@ from ansible_collections.hull.engine.plugins.module_utils._base.paths import Pat
 from ansible_collections.hull.engine.plugins.module_utils._store import layers, temporary
 from ansible_collections.hull.engine.plugins.module_utils._store.garbage import empty_trash, sweep_temporary
 from ansible_collections.hull.engine.plugins.module_utils._store.layers import (
+    LayerDescription,
+    describe,
     has_layer,
     list_layers,
     remove_layer,
@@ -35,7 +37,7 @@ def paths(tmp_path: Path) -> Paths:
 def add(paths: Paths, diff_id: str, text: str = "x") -> None:
     with stage_layer(paths) as staged:
         Path(staged.fs, "file").write_text(text)
-        staged.publish(diff_id, len(text))
+        staged.publish(LayerDescription(diff_id, len(text), 1))
 
 
 def test_a_published_layer_is_there_with_its_description(paths: Paths) -> None:
@@ -46,6 +48,7 @@ def test_a_published_layer_is_there_with_its_description(paths: Paths) -> None:
     assert Path(paths.layer(ONE), "fs/file").read_text() == "x"
     described = json.loads(Path(paths.layer(ONE), "layer.json").read_text())
     assert (described["diff_id"], described["size_bytes"]) == (ONE, 1)
+    assert describe(paths, ONE) == LayerDescription(ONE, 1, 1)
     assert os.listdir(paths.temporary) == []
 
 
@@ -72,8 +75,8 @@ def test_the_layer_that_is_there_stays(paths: Paths) -> None:
     add(paths, ONE, "first")
     with stage_layer(paths) as late, stage_layer(paths) as later:
         Path(late.fs, "file").write_text("late")
-        late.publish(ONE, 4)
-        later.publish(ONE, 0)
+        late.publish(LayerDescription(ONE, 4, 1))
+        later.publish(LayerDescription(ONE, 0, 1))
     assert Path(paths.layer(ONE), "fs/file").read_text() == "first"
     assert os.listdir(paths.temporary) == []
 
