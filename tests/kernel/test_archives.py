@@ -288,9 +288,8 @@ def test_compressed_layers_in_a_docker_archive(store: Store) -> None:
     blob = gzip.compress(LAYER)
     store.load(io.BytesIO(one_layer(layers=[blob])))
     (record,) = store.database.images()
-    (described,) = json.loads(record.manifest)["layers"]
-    assert (described["digest"], described["size"]) == (digest_of(blob), len(blob))
-    assert described["mediaType"].endswith("+gzip") and store.layers() == [LAYER_ID]
+    (described,) = json.loads(record.manifest)["layers"]  # as it can be made again: such an archive has no digest of it
+    assert (described["digest"], described["size"], store.layers()) == (LAYER_ID, len(LAYER), [LAYER_ID])
 
 
 def layout(path: Path, *made: tuple[Image, dict[str, Any]], index: bytes = b"") -> Path:
@@ -353,8 +352,13 @@ def test_an_archive_without_the_host_s_platform_says_what_it_has(store: Store, t
 
 
 def refuse(store: Store, data: bytes, message: str, kind: type[HullError] = Damaged) -> None:
+    """The archive is refused, as a stream and as a file, and leaves nothing."""
     with pytest.raises(kind, match=message):
         store.load(io.BytesIO(data))
+    store.assert_empty()
+    (store.path / "archive").write_bytes(data)
+    with pytest.raises(kind, match=message):
+        store.load(store.path / "archive")
     store.assert_empty()
 
 
@@ -410,16 +414,17 @@ def test_links_in_a_circle_lead_nowhere(store: Store) -> None:
     [
         (b"", "neither a docker-archive"),
         (b"hello, this is text\n" * 100, "not one of a tar archive"),
+        (make_tar(entry("manifest.json", b'[{"Config":"\\ud800"}]')), "has no file"),
         (LAYER, "is imported, not loaded"),
         (make_tar(entry("manifest.json", b"[]")), "lists no images"),
         (make_tar(entry("manifest.json", b"[1]")), "without valid Config"),
-        (make_tar(entry("manifest.json", b"{")), "manifest.json in the archive"),
+        (make_tar(entry("manifest.json", b"{")), "manifest.json in "),
         (make_tar(entry("manifest.json", b'[{"Config":"a","Config":"b"}]')), "duplicate key"),
         (make_tar(entry("manifest.json", b" " * (5 << 20))), "the limit is"),
         (make_tar(entry("repositories", b"{}")), "Docker before 1.10"),
         (make_tar(entry("index.json", b"{}"), entry("oci-layout", b"{}")), "schemaVersion"),
         (gzip.compress(one_layer())[:-20], "cut off"),
-        (one_layer()[: 512 + 700], "cut off in abc/layer.tar"),
+        (one_layer()[: 512 + 700], "cut off in (entry )?abc/layer.tar"),
     ],
 )
 def test_what_is_no_archive_is_told_in_one_sentence(store: Store, data: bytes, message: str) -> None:

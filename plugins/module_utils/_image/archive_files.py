@@ -2,33 +2,46 @@
 # Copyright: the hull.engine authors
 """The files in an image archive, or in an OCI layout directory, by their names there.
 
-A tar that is a regular file is indexed once by its headers and then read at the places that are needed; a compressed
-one, or a pipe, is first written to a file without a name in the store's `tmp/`. Names in an archive are keys of a table
-and never become paths of the host.
+A tar that is a regular file is indexed once by its headers and then read at the places that are needed, by several
+processes at once. What can only be read once, from its beginning to its end, is archive_stream.py's. Names in an
+archive are keys of a table and never become paths of the host.
 """
 
 from __future__ import annotations
 
 import os
-from errno import EISDIR, EOPNOTSUPP
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISREG
 
-from .._base.errors import Damaged, NotFound, SyscallError
-from .._store.files import make_private_directory
-from .compression import DecompressingReader, sniff
+from .._base.errors import Damaged
+from .._base.values import Value
 from .tar import FILE, HARD_LINK, SYMLINK, TarReader, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from .._base.paths import Paths
-    from .compression import ByteStream
+    from .._store.database import Database
+    from .archived_image import ArchivedLayer
+    from .tar import Entry
+
+    Found = TypeVar("Found")
+    Progress = Callable[[str, str, int, int], None]
 
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
-_COPY = 1024 * 1024
 _MOST_HOPS = 8
 _MOST_FILES = 100_000
+_MOST_NAME_BYTES = 16 * 1024 * 1024
+
+
+class Destination(Value):
+    """Where the layers of an archive go."""
+
+    paths: Paths
+    database: Database
+    keep_blobs: bool  # whether compressed layers are kept as they came
+    progress: Progress
 
 
 class Piece:
@@ -60,10 +73,15 @@ class Piece:
 
 
 class ArchiveFiles:
-    """Files by name. `what` names the archive in messages. To be closed, or used with `with`."""
+    """Files by name. `what` names the archive in messages. To be closed, or used with `with`.
+
+    `brought` are the diff IDs, `kept` the digests of blobs, that this archive may have put into the store.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
+        self.brought: set[str] = set()
+        self.kept: set[str] = set()
 
     def __enter__(self) -> ArchiveFiles:
         return self
@@ -74,19 +92,39 @@ class ArchiveFiles:
     def close(self) -> None:
         """Free what is held open."""
 
+    def receive(self, destination: Destination) -> None:
+        """Take up what can be read only once. Comes before everything else, and is nothing for files."""
+
     def has(self, name: str) -> bool:
         """Whether there is a regular file of this name, or a link to one."""
         raise NotImplementedError
+
+    def read(self, name: str, limit: int) -> bytes:
+        """A small file's content. Raises Damaged where it is missing or larger than `limit`."""
+        raise NotImplementedError
+
+    def bring(self, destination: Destination, layers: Sequence[ArchivedLayer]) -> None:
+        """Have these layers in the store, each checked against what the archive says of it. Idempotent."""
+        raise NotImplementedError
+
+    def missing(self, name: str) -> Damaged:
+        """The error for a file that is named and not there."""
+        return Damaged(
+            f"load {self.what}: it has no file {shown(name.encode('utf-8', 'surrogatepass'))}",
+            hint="the archive is incomplete; save it again",
+        )
+
+
+class SeekableFiles(ArchiveFiles):
+    """Files that can be read in any order, and at once."""
 
     def open(self, name: str) -> Piece:
         """The file as a stream, for use with `with`. Raises Damaged where it is missing."""
         raise NotImplementedError
 
     def read(self, name: str, limit: int) -> bytes:
-        """A small file's content. Raises Damaged where it is missing or larger than `limit`."""
         with self.open(name) as piece:
-            if piece.size > limit:
-                raise Damaged(f"load {self.what}: {name} has {piece.size} bytes, the limit is {limit}")
+            check_size(self, name, piece.size, limit)
             data = b""
             while len(data) < piece.size:
                 more = piece.read(piece.size)
@@ -95,21 +133,26 @@ class ArchiveFiles:
                 data += more
             return data
 
-    def _missing(self, name: str) -> Damaged:
-        return Damaged(
-            f"load {self.what}: it has no file {shown(os.fsencode(name))}",
-            hint="the archive is incomplete; save it again",
-        )
+    def bring(self, destination: Destination, layers: Sequence[ArchivedLayer]) -> None:
+        from .archive_layers import bring_layers
+
+        bring_layers(destination, self, layers)
 
 
-class TarFiles(ArchiveFiles):
+def check_size(files: ArchiveFiles, name: str, size: int, limit: int) -> None:
+    """Raise Damaged where a document of this size is not read."""
+    if size > limit:
+        raise Damaged(f"load {files.what}: {name} has {size} bytes, the limit is {limit}")
+
+
+class TarFiles(SeekableFiles):
     """The files of a tar that lies in a regular file. Owns the descriptor."""
 
     def __init__(self, fd: int, what: str) -> None:
         super().__init__(what)
         self._fd = fd
         self._files: dict[bytes, tuple[int, int]] = {}
-        self._links: dict[bytes, bytes] = {}
+        self._names = Names()
         try:
             self._index()
         except BaseException:
@@ -122,42 +165,65 @@ class TarFiles(ArchiveFiles):
     def _index(self) -> None:
         whole = Piece(self._fd, 0, os.fstat(self._fd).st_size)
         reader = TarReader(whole, what=self.what, skip=whole.skip)
-        for count, entry in enumerate(reader):
-            name = _joined(b"", entry.name)
-            if count >= _MOST_FILES:
-                raise Damaged(f"load {self.what}: more than {_MOST_FILES} files")
+        for entry in reader:
+            name = self._names.add(self.what, entry)
             self._files.pop(name, None)
-            self._links.pop(name, None)
             if entry.kind == FILE and entry.segments is None:
                 self._files[name] = (reader.position, entry.size)
                 if reader.position + entry.size > whole.size:
                     raise Damaged(f"load {self.what}: the archive is cut off in {shown(name)}")
-            elif entry.kind == SYMLINK:
-                self._links[name] = _joined(name.rpartition(b"/")[0], entry.link)
-            elif entry.kind == HARD_LINK:
-                self._links[name] = _joined(b"", entry.link)
 
-    def _find(self, name: str) -> tuple[int, int] | None:
-        key = _joined(b"", os.fsencode(name))
+    def has(self, name: str) -> bool:
+        return self._names.find(name, self._files) is not None
+
+    def open(self, name: str) -> Piece:
+        found = self._names.find(name, self._files)
+        if found is None:
+            raise self.missing(name)
+        return Piece(self._fd, *found)
+
+
+class Names:
+    """The names in a tar: the last entry of a name counts, and links lead to other names in it."""
+
+    def __init__(self) -> None:
+        self._count = self._bytes = 0
+        self._links: dict[bytes, bytes] = {}
+
+    def add(self, what: str, entry: Entry) -> bytes:
+        """The name of the next entry, in the form that keys have. Raises Damaged where it goes too far."""
+        self._count += 1
+        self._bytes += len(entry.name) + len(entry.link)
+        if self._count > _MOST_FILES or self._bytes > _MOST_NAME_BYTES:
+            raise Damaged(
+                f"load {what}: it has more than {_MOST_FILES} files, or more than {_MOST_NAME_BYTES} of names"
+            )
+        name = joined(b"", entry.name)
+        self._links.pop(name, None)
+        if entry.kind == SYMLINK:
+            self._links[name] = joined(name.rpartition(b"/")[0], entry.link)
+        elif entry.kind == HARD_LINK:
+            self._links[name] = joined(b"", entry.link)
+        return name
+
+    def find(self, name: str, files: dict[bytes, Found]) -> Found | None:
+        """What `files` has under a name, through links; None where there is nothing."""
+        key = key_of(name)
         for _ in range(_MOST_HOPS):
-            if key in self._files:
-                return self._files[key]
+            if key in files:
+                return files[key]
             if key not in self._links:
                 return None
             key = self._links[key]
         return None
 
-    def has(self, name: str) -> bool:
-        return self._find(name) is not None
 
-    def open(self, name: str) -> Piece:
-        found = self._find(name)
-        if found is None:
-            raise self._missing(name)
-        return Piece(self._fd, *found)
+def key_of(name: str) -> bytes:
+    """The form that keys have of a name in a document."""
+    return joined(b"", name.encode("utf-8", "surrogatepass"))
 
 
-def _joined(directory: bytes, name: bytes) -> bytes:
+def joined(directory: bytes, name: bytes) -> bytes:
     """A name in the archive, relative to a directory there; `..` ends at the archive's root."""
     parts: list[bytes] = [] if name[:1] == b"/" else directory.split(b"/")
     for part in name.split(b"/"):
@@ -168,8 +234,8 @@ def _joined(directory: bytes, name: bytes) -> bytes:
     return b"/".join(part for part in parts if part not in (b"", b"."))
 
 
-class DirectoryFiles(ArchiveFiles):
-    """The files of a directory. The last component of a name is never followed as a link."""
+class DirectoryFiles(SeekableFiles):
+    """The files of a directory. No component of a name is followed as a link, and none climbs."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -179,90 +245,33 @@ class DirectoryFiles(ArchiveFiles):
         os.close(self._fd)
 
     def has(self, name: str) -> bool:
-        try:
-            return S_ISREG(os.lstat(name, dir_fd=self._fd).st_mode)
-        except OSError:
-            return False
+        fd = self._open(name)
+        if fd >= 0:
+            os.close(fd)
+        return fd >= 0
 
     def open(self, name: str) -> Piece:
-        if not self.has(name):
-            raise self._missing(name)
-        fd = os.open(name, _READ_ONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._fd)
+        fd = self._open(name)
+        if fd < 0:
+            raise self.missing(name)
         return Piece(fd, 0, os.fstat(fd).st_size, owns_fd=True)
 
-
-def open_archive(paths: Paths, source: str | IO[bytes]) -> ArchiveFiles:
-    """The files of an archive at a path or in a stream, which may be a pipe and stays open; or of a directory.
-
-    Raises NotFound for a missing file, Damaged for what is no archive.
-    """
-    if not isinstance(source, str):
-        fd = _descriptor(source)
-        return _open_tar(paths, fd, "the archive") if fd >= 0 else TarFiles(_spooled(paths, source), "the archive")
-    try:
-        if S_ISDIR(os.stat(source).st_mode):
-            return DirectoryFiles(source)
-        fd = os.open(source, _READ_ONLY)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(
-            f"load {source}: there is no such file", hint="check the path; it is one of this host"
-        ) from error
-    except OSError as error:
-        raise SyscallError(f"load {source}: {error.strerror}", errno=error.errno or 0) from error
-    return _open_tar(paths, fd, source)
-
-
-def _descriptor(stream: IO[bytes]) -> int:
-    """A descriptor of the stream's own where it is a regular file that nothing was read of; else -1."""
-    try:
-        fd = stream.fileno()
-        if S_ISREG(os.fstat(fd).st_mode) and stream.tell() == 0:
-            return os.dup(fd)
-    except (OSError, AttributeError, ValueError):
-        pass
-    return -1
-
-
-def _open_tar(paths: Paths, fd: int, what: str) -> TarFiles:
-    """Index a tar where it lies, or a copy of it. Owns the descriptor."""
-    is_file = S_ISREG(os.fstat(fd).st_mode)
-    if is_file and sniff(os.pread(fd, 6, 0)) == "plain":
-        return TarFiles(fd, what)
-    with open(fd, "rb", buffering=0) as file:
-        return TarFiles(_spooled(paths, file), what)
-
-
-def _spooled(paths: Paths, stream: ByteStream) -> int:
-    """A descriptor of a nameless file with the stream's uncompressed content."""
-    make_private_directory(paths.root)
-    make_private_directory(paths.temporary)
-    fd = _nameless_file(paths.temporary)
-    try:
-        with DecompressingReader(stream) as content:
-            while True:
-                data = memoryview(content.read(_COPY))
-                if not data:
-                    return fd
-                while data:
-                    data = data[os.write(fd, data) :]
-    except OSError as error:
-        os.close(fd)
-        raise SyscallError(
-            f"copy the archive to {paths.temporary}: {error.strerror}", errno=error.errno or 0
-        ) from error
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def _nameless_file(directory: str) -> int:
-    """A file that no name leads to, so that the kernel frees it with the last descriptor."""
-    try:
-        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno not in (EOPNOTSUPP, EISDIR):
-            raise
-    path = f"{directory}/archive-{os.urandom(8).hex()}"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.unlink(path)
-    return fd
+    def _open(self, name: str) -> int:
+        """A descriptor of the regular file of this name, -1 where there is none."""
+        *directories, last = key_of(name).split(b"/")
+        if b"\0" in last or b".." in (*directories, last):
+            return -1
+        fd = os.dup(self._fd)
+        try:
+            for part in directories:
+                parent, fd = fd, os.open(part, _READ_ONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+                os.close(parent)
+            found = os.open(last, _READ_ONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)
+        except (OSError, ValueError):
+            return -1
+        finally:
+            os.close(fd)
+        if not S_ISREG(os.fstat(found).st_mode):
+            os.close(found)
+            return -1
+        return found

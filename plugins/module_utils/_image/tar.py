@@ -265,7 +265,7 @@ class TarReader:
             header = self._take(BLOCK)
         if header == _ZEROS:
             return None
-        if not _has_right_sum(header):
+        if not is_header(header):
             last = f"the header after {shown(self._name)}" if self._name else "the first header"
             raise Damaged(f"read {self._what}: {last} is not one of a tar archive (wrong check sum)")
         return header
@@ -435,8 +435,8 @@ class TarReader:
         return [parse_decimal(line, "sparse map") for line in lines[1:wanted]]
 
 
-def _has_right_sum(header: bytes) -> bool:
-    """Whether a header has the sum of its bytes in it, the field of the sum counted as blanks.
+def is_header(header: bytes) -> bool:
+    """Whether a block is a header: it has the sum of its bytes in it, the field of the sum counted as blanks.
 
     The lower half of Adler-32 is the sum plus one, modulo 65521, twenty times as fast as `sum`. Old tars added signed
     characters up, which makes every byte above 127 less by 256.
