@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""How registries are reached and who we are there, as `/etc/hull/registries.json` says (`settings_file.py` reads it)."""
+"""How registries are reached and who we are there: `/etc/hull/registries.json`, which `settings_file.py` reads."""
 
 from __future__ import annotations
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, HullError, Invalid
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
-from ansible_collections.hull.engine.plugins.module_utils._image.credentials import find_credentials
 from ansible_collections.hull.engine.plugins.module_utils._image.registry import home_url
 from ansible_collections.hull.engine.plugins.module_utils._image.settings import (
     Credentials,
     RegistryConfig,
+    RegistrySettings,
     load_settings,
-    parse_settings,
 )
+from ansible_collections.hull.engine.plugins.module_utils._image.settings_file import parse_settings
 
 
 def _settings(document: Any) -> Any:
@@ -27,7 +26,10 @@ def _settings(document: Any) -> Any:
 def test_without_a_file_there_are_defaults(tmp_path: Path) -> None:
     settings = load_settings(Paths(config=str(tmp_path / "none")))
     assert settings.default_registry == "docker.io"
-    assert settings.config_for("docker.io/library/x") == RegistryConfig()
+    places = (f"{tmp_path}/none/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")
+    assert settings.config_for("docker.io/library/x") == RegistryConfig(certificates=places)
+    assert settings.auth_file == f"{tmp_path}/none/auth.json"
+    assert settings.keep_blobs
 
 
 def test_the_longest_prefix_wins(tmp_path: Path) -> None:
@@ -38,32 +40,6 @@ def test_the_longest_prefix_wins(tmp_path: Path) -> None:
     assert settings.config_for("r.example/team/app").prefix == "r.example/team"
     assert settings.config_for("r.example/teams/app").prefix == "r.example"
     assert settings.config_for("r.example.org/team").prefix == ""
-
-
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        ({"registry": {}}, "unknown key registry; known there: default_registry, foreign_layers, registries"),
-        ({"registries": {"r": {"insecure": True}}}, "unknown key registries.r.insecure"),
-        ({"registries": {"r": {"credentials": {"user": "x"}}}}, "unknown key registries.r.credentials.user"),
-        ({"registries": {"r": {"plain_http": "yes"}}}, "registries.r.plain_http is not true or false"),
-        ({"registries": {"r": {"token_hosts": [1]}}}, "registries.r.token_hosts is not a list of text"),
-        ({"registries": {"r": {"ca_file": "ca.pem"}}}, "registries.r.ca_file is not an absolute path"),
-        ({"registries": {"https://r": {}}}, "registries.https://r is not a registry"),
-        ({"foreign_layers": "no"}, "foreign_layers is not true or false"),
-        ({"registries": []}, "registries is not an object"),
-        ([], "the document is not an object"),
-    ],
-)
-def test_errors_name_file_and_key(document: Any, message: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        _settings(document)
-    assert str(caught.value).startswith("read /etc/hull/registries.json: " + message)
-
-
-def test_a_file_that_is_not_json_is_damaged() -> None:
-    with pytest.raises(Damaged, match="/etc/hull/registries.json"):
-        parse_settings(b"{", "/etc/hull/registries.json")
 
 
 def test_credentials_for_one_operation_win() -> None:
@@ -93,43 +69,57 @@ def test_http_is_for_loopback_or_on_request(domain: str, plain_http: bool | None
     assert home_url(domain, RegistryConfig(plain_http=plain_http)).text == url
 
 
-def _auth_file(path: Path, auths: dict[str, Any]) -> dict[str, str]:
-    path.write_text(json.dumps({"auths": auths, "credHelpers": {}}))
-    return {"REGISTRY_AUTH_FILE": str(path)}
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("a.r.example/x", "a.r.example"),
+        ("b.r.example/x", "*.r.example"),
+        ("c.b.r.example/x", "*.b.r.example"),
+        ("r.example/x", ""),
+        ("b.r.example:5000/x", ""),
+    ],
+)
+def test_a_wildcard_stands_for_hosts_below_and_comes_after_a_name(name: str, prefix: str) -> None:
+    settings = _settings({"registries": {"*.r.example": {}, "a.r.example": {}, "*.b.r.example": {}}})
+    assert settings.config_for(name).prefix == prefix
 
 
 @pytest.mark.parametrize(
-    ("name", "user"),
-    [("r.example/team/app", "app"), ("r.example/team/x", "team"), ("r.example/y", "host"), ("s.example/y", "legacy")],
+    ("prefix", "location", "name", "expected"),
+    [
+        ("docker.io", "m.example:5000/hub", "docker.io/library/debian", "m.example:5000/hub/library/debian"),
+        ("docker.io/library", "m.example/base", "docker.io/library/debian", "m.example/base/debian"),
+        ("r.example/team/app", "m.example/app", "r.example/team/app", "m.example/app"),
+        ("*.r.example", "m.example", "a.r.example/team/app", "m.example/team/app"),
+        ("r.example", "", "r.example/app", "r.example/app"),
+    ],
 )
-def test_the_most_specific_entry_of_another_tools_file_wins(tmp_path: Path, name: str, user: str) -> None:
-    auths = {
-        "r.example": {"username": "host", "password": "p"},
-        "r.example/team": {"username": "team", "password": "p"},
-        "r.example/team/app": {"auth": "YXBwOnA="},
-        "https://s.example/v1/": {"auth": "bGVnYWN5OnA="},
-    }
-    found = find_credentials(name, _auth_file(tmp_path / "auth.json", auths))
-    assert found == Credentials(user, "p")
+def test_a_location_takes_the_place_of_the_prefix(prefix: str, location: str, name: str, expected: str) -> None:
+    assert RegistryConfig(prefix=prefix, location=location).locate(name) == expected
 
 
-def test_dockers_own_registry_has_its_old_key(tmp_path: Path) -> None:
-    environ = _auth_file(tmp_path / "a", {"https://index.docker.io/v1/": {"auth": "dTpw"}})
-    assert find_credentials("docker.io/library/debian", environ) == Credentials("u", "p")
-
-
-def test_an_empty_entry_or_no_file_is_no_credentials(tmp_path: Path) -> None:
-    assert find_credentials("r.example/x", _auth_file(tmp_path / "a", {"r.example": {}})) is None
-    environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "DOCKER_CONFIG": str(tmp_path)}
-    if not os.path.exists("/run/containers/0/auth.json"):
-        assert find_credentials("r.example/x", environ) is None
+def test_credentials_for_one_operation_do_not_follow_a_rewrite_to_another_host() -> None:
+    entries = {"r": {"location": "other.example/r"}, "s": {"location": "s/cache"}}
+    settings = _settings({"registries": entries}).with_credentials("c", "d")
+    assert settings.config_for("r/x").credentials is None
+    assert settings.config_for("s/x").credentials == Credentials("c", "d")
 
 
 @pytest.mark.parametrize(
-    "content", ["{", '{"auths": {"r.example": {"auth": "!"}}}', '{"auths": {"r.example": {"auth": 5}}}']
+    ("text", "canonical"),
+    [
+        ("web", "r.example/team/web:latest"),
+        ("web:2", "r.example/team/web:2"),
+        ("web@sha256:" + "a" * 64, "r.example/team/web@sha256:" + "a" * 64),
+        ("webb", "q.example/webb:latest"),
+        ("docker.io/web", "docker.io/library/web:latest"),
+    ],
 )
-def test_a_damaged_file_of_another_tool_is_named(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "auth.json"
-    path.write_text(content)
-    with pytest.raises(HullError, match=str(path)):
-        find_credentials("r.example/x", {"REGISTRY_AUTH_FILE": str(path)})
+def test_a_short_name_stands_for_another(text: str, canonical: str) -> None:
+    settings = RegistrySettings("q.example", short_names={"web": "r.example/team/web"})
+    assert settings.reference(text).canonical == canonical
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    with pytest.raises(Invalid, match="image name 'A B'"):
+        RegistrySettings().reference("A B")

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The text of `registries.json`.
+
+    {
+      "default_registry": "docker.io",          for names without a registry, such as debian:12
+      "short_names": {"web": "registry.example.org/team/web"},    what a name without registry and tag stands for
+      "foreign_layers": false,                  true: fetch layers from outside the registry, where a manifest says so
+      "keep_blobs": true,                       false: compressed layers are not kept once they are unpacked
+      "stall_timeout": 60,                      seconds after which a registry that sends nothing is given up
+      "registries": {
+        "registry.example.org": {               a registry with its port, a path in one, or *.example.org for all below:
+                                                the longest that fits wins
+          "plain_http": false,                  true: HTTP without TLS. Loopback registries have it unless false is set
+          "tls_verify": true,                   false: TLS without knowing who answers
+          "ca_file": "/etc/hull/ca.pem",        certificates of authorities trusted besides the system's
+          "client_cert": "/etc/hull/me.pem",    certificate (and key, if in one file) shown to the registry
+          "client_key": "/etc/hull/me.key",
+          "token_hosts": ["login.example.org"], further hosts that may see the credentials in exchange for a token
+          "credentials": {"username": "ci", "password": "...", "identity_token": "..."},
+          "location": "other.example.org/x",    takes the place of the prefix in what is asked for
+          "blocked": false,                     true: nothing is asked for
+          "mirrors": [                          asked first, in this order, for pulls
+            {"location": "mirror.example.org/hub", "digest_only": false}    and the first six keys, credentials too
+          ]
+        }
+      }
+    }
+
+All keys are optional; others are refused, so a misspelt one can't silently mean the default. The file is only read.
+"""
+
+from __future__ import annotations
+
+from .._base.codec import parse
+from .._base.errors import Invalid
+from .settings import STALL_TIMEOUT_S, Credentials, Mirror, RegistryConfig, RegistrySettings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TOP_KEYS: dict[str, type] = {
+    "default_registry": str,
+    "foreign_layers": bool,
+    "keep_blobs": bool,
+    "registries": dict,
+    "short_names": dict,
+    "stall_timeout": int,
+}
+_REACH_KEYS: dict[str, type] = {
+    "plain_http": bool,
+    "tls_verify": bool,
+    "ca_file": str,
+    "client_cert": str,
+    "client_key": str,
+    "token_hosts": list,
+    "credentials": dict,
+}
+_REGISTRY_KEYS: dict[str, type] = {**_REACH_KEYS, "location": str, "blocked": bool, "mirrors": list}
+_MIRROR_KEYS: dict[str, type] = {**_REACH_KEYS, "location": str, "digest_only": bool}
+_CREDENTIAL_KEYS: dict[str, type] = {"username": str, "password": str, "identity_token": str}
+_TYPE_NAMES = {str: "text", dict: "an object", bool: "true or false", list: "a list", int: "a whole number"}
+_PLACE = "write host, host:port or host/path, no scheme"
+
+
+def parse_settings(data: bytes, path: str) -> RegistrySettings:
+    """The settings in the text of a file; `path` names it in errors. Raises Invalid, Damaged."""
+    document = _checked(parse(data, source=path), _TOP_KEYS, path, "")
+    registries = tuple(_registry(prefix, value, path) for prefix, value in document.get("registries", {}).items())
+    stall_timeout = document.get("stall_timeout", int(STALL_TIMEOUT_S))
+    if not 1 <= stall_timeout <= 3600:
+        raise Invalid(f"read {path}: stall_timeout is not between 1 and 3600 seconds")
+    return RegistrySettings(
+        default_registry=document.get("default_registry", "docker.io"),
+        registries=registries,
+        source=path,
+        foreign_layers=document.get("foreign_layers", False),
+        short_names=_short_names(document.get("short_names", {}), path),
+        keep_blobs=document.get("keep_blobs", True),
+        stall_timeout_s=float(stall_timeout),
+    )
+
+
+def _checked(value: Any, keys: dict[str, type], path: str, where: str) -> dict[str, Any]:
+    """The value as an object that has only these keys, each of its type."""
+    if not isinstance(value, dict):
+        raise Invalid(f"read {path}: {where or 'the document'} is not an object")
+    for key, item in value.items():
+        name = f"{where}.{key}" if where else key
+        if key not in keys:
+            raise Invalid(f"read {path}: unknown key {name}", hint="known there: " + ", ".join(keys))
+        if not isinstance(item, keys[key]) or (keys[key] is int and isinstance(item, bool)):
+            raise Invalid(f"read {path}: {name} is not {_TYPE_NAMES[keys[key]]}")
+    return value
+
+
+def _short_names(names: dict[str, Any], path: str) -> dict[str, str]:
+    from .reference import parse_reference
+
+    for name, meaning in names.items():
+        where = f"read {path}: short_names.{name}"
+        if ":" in name or "@" in name or "/" in name:
+            raise Invalid(f"{where} is not a short name", hint="it has no registry, no path and no tag")
+        if not isinstance(meaning, str) or "@" in meaning or ":" in meaning.rpartition("/")[2] or "/" not in meaning:
+            raise Invalid(f"{where} is not a name with its registry and without a tag")
+        parse_reference(meaning)
+    return names
+
+
+def _registry(prefix: str, value: Any, path: str) -> RegistryConfig:
+    where = f"registries.{prefix}"
+    fields = dict(_checked(value, _REGISTRY_KEYS, path, where))
+    wildcard, domain = prefix.startswith("*."), prefix[2:] if prefix.startswith("*.") else prefix
+    if not _is_place(domain) or (wildcard and "/" in domain):
+        raise Invalid(f"read {path}: {where} is not a registry", hint=f"{_PLACE}; or *.example.org")
+    _check_location(fields, path, where)
+    mirrors = tuple(
+        _mirror(mirror, path, f"{where}.mirrors[{index}]") for index, mirror in enumerate(fields.pop("mirrors", []))
+    )
+    return RegistryConfig(prefix=prefix, mirrors=mirrors, **_reach(fields, path, where))
+
+
+def _mirror(value: Any, path: str, where: str) -> Mirror:
+    fields = dict(_checked(value, _MIRROR_KEYS, path, where))
+    if not fields.get("location"):
+        raise Invalid(f"read {path}: {where}.location is missing", hint=_PLACE)
+    _check_location(fields, path, where)
+    return Mirror(fields.pop("location"), fields.pop("digest_only", False), _reach(fields, path, where))
+
+
+def _reach(fields: dict[str, Any], path: str, where: str) -> dict[str, Any]:
+    """The fields of RegistryConfig in an object whose keys are checked."""
+    if "credentials" in fields:
+        given = _checked(fields["credentials"], _CREDENTIAL_KEYS, path, where + ".credentials")
+        fields["credentials"] = Credentials(**given)
+    if "token_hosts" in fields:
+        if not all(isinstance(host, str) for host in fields["token_hosts"]):
+            raise Invalid(f"read {path}: {where}.token_hosts is not a list of text")
+        fields["token_hosts"] = tuple(fields["token_hosts"])
+    for key in ("ca_file", "client_cert", "client_key"):
+        if fields.get(key) and not fields[key].startswith("/"):
+            raise Invalid(f"read {path}: {where}.{key} is not an absolute path")
+    return fields
+
+
+def _check_location(fields: dict[str, Any], path: str, where: str) -> None:
+    if "location" in fields and not _is_place(fields["location"]):
+        raise Invalid(f"read {path}: {where}.location is not a registry", hint=_PLACE)
+
+
+def _is_place(text: str) -> bool:
+    return bool(text) and "://" not in text and text == text.strip("/") and "*" not in text and "@" not in text
