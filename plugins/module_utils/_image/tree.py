@@ -17,11 +17,14 @@ from .tar import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_OPEN = 128
 _MOST_LINKS = 40  # as the kernel has it
+_MOST_STEPS = 20_000_000  # through links, in one layer: seconds, not hours
+_LONGEST_PATH = 4000  # the kernel takes 4095 bytes
+_FAR = 8  # components that are worth a try with one call
 
 
 def normalise(name: bytes, max_depth: int) -> bytes:
@@ -52,6 +55,14 @@ class WhitedOut(FileNotFoundError):
     """A directory is missing because this layer deletes it."""
 
 
+class Missing(FileNotFoundError):
+    """A directory is missing. `path` is the one asked for with this layer's links resolved as far as it goes."""
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(os.fsdecode(path))
+        self.path = path
+
+
 class Tree:
     """The tree below `root_fd`, which stays the caller's.
 
@@ -63,6 +74,7 @@ class Tree:
         self._root_fd = root_fd
         self._open: dict[bytes, int] = {}
         self._on_implicit = on_implicit
+        self._steps = 0
 
     def close(self) -> None:
         """Close every descriptor but the root's."""
@@ -74,14 +86,33 @@ class Tree:
         """A descriptor of the directory and its real path. It is valid until the next call.
 
         With `create`, what is missing is made, 0755 and root's. Raises Damaged where something on the way is no
-        directory, FileNotFoundError where it is missing.
+        directory, Missing or WhitedOut where it is missing.
         """
         fd = self._open.get(path)
         if fd is not None:
             return fd, path
         if not path:
             return self._root_fd, path
-        return self._walk(path, create)
+        fd = self._shortcut(path)
+        return self._walk(path, create) if fd < 0 else (fd, path)
+
+    def _shortcut(self, path: bytes) -> int:
+        """A descriptor of a directory that is there and has no link on its way, in one step; -1 where that fails."""
+        parent, _, name = path.rpartition(b"/")
+        parent_fd = self._open.get(parent) if parent else self._root_fd
+        try:
+            if parent_fd is not None:
+                return self._keep(path, os.open(name, _DIRECTORY, dir_fd=parent_fd))
+            if path.count(b"/") < _FAR or len(path) > _LONGEST_PATH:
+                return -1
+            from .._sys.file_calls import openat2
+            from .._sys.open_flags import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
+
+            return self._keep(
+                path, openat2(self._root_fd, path, _DIRECTORY, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+            )
+        except OSError:
+            return -1
 
     def _walk(self, path: bytes, create: bool) -> tuple[int, bytes]:
         waiting = path.split(b"/")[::-1]
@@ -98,7 +129,14 @@ class Tree:
             if known is not None:
                 fd, real = known, below
                 continue
-            target = self._enter(part, fd, below, create)
+            if len(below) > _LONGEST_PATH:
+                raise Damaged(f"unpack {shown(path)}: a path of over {_LONGEST_PATH} bytes")
+            try:
+                target = self._enter(part, fd, below, create)
+            except WhitedOut:
+                raise
+            except FileNotFoundError:
+                raise Missing(b"/".join([below, *reversed(waiting)])) from None
             if target is None:
                 fd, real = self._open[below], below
                 continue
@@ -107,7 +145,11 @@ class Tree:
                 raise Damaged(f"unpack {shown(path)}: too many symbolic links on the way")
             if target[:1] == b"/":
                 fd, real = self._root_fd, b""
-            waiting += [step for step in target.split(b"/") if step not in (b"", b".")][::-1]
+            steps = [step for step in target.split(b"/") if step not in (b"", b".")]
+            self._steps += len(steps)
+            if self._steps > _MOST_STEPS:
+                raise Damaged(f"unpack {shown(path)}: the ways through symbolic links are too long in this layer")
+            waiting += steps[::-1]
         return fd, real
 
     def _reopen(self, real: bytes) -> int:
@@ -157,7 +199,36 @@ class Tree:
         if not S_ISDIR(found.st_mode):
             os.unlink(name, dir_fd=fd)
             return
-        from .._store.files import remove_tree
-
         self.forget(path)
-        remove_tree(f"/proc/self/fd/{fd}/{os.fsdecode(name)}")
+        directories = [path]
+        for below, entry, place_fd in self.below(path):
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(below)
+            else:
+                os.unlink(entry.name, dir_fd=place_fd)
+        for place in reversed(directories):
+            os.rmdir(place, dir_fd=self._root_fd)
+
+    def below(self, path: bytes) -> Iterator[tuple[bytes, os.DirEntry[str], int]]:
+        """All that is below a directory, in no other order than directories before what they hold; as `entries`."""
+        directories = [path]
+        for place in directories:  # grows meanwhile
+            for found in self.entries(place):
+                if found[1].is_dir(follow_symlinks=False):
+                    directories.append(found[0])
+                yield found
+
+    def entries(self, path: bytes) -> Iterator[tuple[bytes, os.DirEntry[str], int]]:
+        """What is in a directory, as it was when asked: path, entry and the directory's descriptor.
+
+        The path is a real one, so there is no link on its way. The entries may be removed meanwhile.
+        """
+        fd = os.open(path or b".", _DIRECTORY, dir_fd=self._root_fd)
+        try:
+            with os.scandir(fd) as found:
+                entries = list(found)
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                yield path + b"/" + name if path else name, entry, fd
+        finally:
+            os.close(fd)

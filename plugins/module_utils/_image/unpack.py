@@ -10,7 +10,7 @@ other kinds: what a layer must not contain is refused, and the directory is then
 from __future__ import annotations
 
 import os
-from errno import EDQUOT, EINVAL, ELOOP, ENAMETOOLONG, ENOSPC, ENOTSUP, EPERM
+from errno import EDQUOT, EFBIG, EINVAL, ELOOP, ENAMETOOLONG, ENOSPC, ENOTSUP, EPERM
 from stat import S_IFBLK, S_IFCHR, S_ISDIR
 
 from .._base.errors import Damaged, SyscallError
@@ -28,7 +28,7 @@ from .tar import (
     TarReader,
     shown,
 )
-from .tree import is_whiteout, normalise
+from .tree import Missing, WhitedOut, is_whiteout, normalise
 from .whiteouts import PREFIX, Whiteouts
 
 TYPE_CHECKING = False
@@ -39,17 +39,21 @@ if TYPE_CHECKING:
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESERVE = 64 * 1024 * 1024  # free space that no layer may take
+_RESERVED_INODES = 4096
+_LOOK_EVERY = 8 * 1024 * 1024
 _LAST_NS = ((1 << 33) - 1) * 10**9
 _LONGEST_LINK = 4095
 _KEPT_XATTRS = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
-_CONTENT_ERRNOS = frozenset((EINVAL, ELOOP, ENAMETOOLONG))
+_CONTENT_ERRNOS = frozenset((EFBIG, EINVAL, ELOOP, ENAMETOOLONG))
 
 
 class UnpackLimits(Value):
     """What one layer may at most be. Beyond it the layer is refused as damaged."""
 
     max_entries: int = 5_000_000
-    max_bytes: int = 1 << 40  # of the uncompressed stream; what the file system has free is a limit too
+    max_bytes: int = 1 << 40  # of the uncompressed stream, and of all files' sizes; free space is a limit too
+    max_ratio: int = 200  # bytes out of one compressed byte, asked of what is larger than `ratio_from_bytes`
+    ratio_from_bytes: int = 8 << 30
     max_depth: int = 256  # components of a path
     max_xattr_bytes: int = 64 * 1024  # of one value, the kernel's own limit
 
@@ -60,8 +64,12 @@ DEFAULT_LIMITS = UnpackLimits()
 class Deferred(Value):
     """Something that can only be decided with the lower layers in view. `path` is relative to the layer's root.
 
-    `implicit-parent`: a directory that no entry describes, made 0755 and root's; below it, a lower layer may have
-    another mode and owner, a symbolic link, or nothing for a whiteout to hide. `opaque-root`: hides all lower layers.
+    implicit-parent  a directory that no entry describes (the root too, empty): made 0755, root's and of time 0; a lower
+                     layer may have another mode and owner there, or a symbolic link
+    hollow           such a directory that holds nothing but whiteouts
+    hard-link        path, NUL, and the path of a file that a lower layer should have; an empty file has its place
+    opaque-root      all lower layers are hidden
+    whiteouts        there are whiteouts in this layer, which something has to lie below or above
     """
 
     kind: str
@@ -99,8 +107,9 @@ def unpack(
     digest = sha256()
     root_fd = os.open(fs_directory, _DIRECTORY)
     try:
-        with DecompressingReader(stream) as content, _Writer(root_fd, limits, record) as writer:
-            metered = _Metered(content, root_fd)
+        counted = _Counted(stream)
+        with DecompressingReader(counted) as content, _Writer(root_fd, limits, record) as writer:
+            metered = _Metered(content, counted, root_fd, limits)
             source = metered if record is None else record.watch(metered)
             reader = TarReader(source, what="layer", max_bytes=limits.max_bytes, digest=digest)
             writer.write(reader)
@@ -118,22 +127,53 @@ def unpack(
         os.close(root_fd)
 
 
-class _Metered:
-    """A stream that ends with an error before what it holds has filled the file system."""
+class _Counted:
+    """A stream that knows how much of it was read."""
 
-    def __init__(self, stream: ByteStream, root_fd: int) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
-        free = os.fstatvfs(root_fd)
-        self._room = free.f_bavail * free.f_frsize - _RESERVE
+        self.size_bytes = 0
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
-        self._room -= len(data)
-        if self._room < 0:
+        self.size_bytes += len(data)
+        return data
+
+
+class _Metered:
+    """A stream that ends with an error before what it holds has filled the file system, or where it is a bomb.
+
+    What is free is asked again and again: directories and attributes take more than the stream says, and others write
+    to the same file system.
+    """
+
+    def __init__(self, stream: ByteStream, compressed: _Counted, root_fd: int, limits: UnpackLimits) -> None:
+        self._stream = stream
+        self._compressed = compressed
+        self._root_fd = root_fd
+        self._limits = limits
+        self._size_bytes = self._look_at = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._size_bytes += len(data)
+        if self._size_bytes >= self._look_at:
+            self._look()
+        return data
+
+    def _look(self) -> None:
+        most = max(self._compressed.size_bytes * self._limits.max_ratio, self._limits.ratio_from_bytes)
+        if self._size_bytes > most:
+            raise Damaged(
+                f"unpack layer: {self._size_bytes} bytes and more come out of {self._compressed.size_bytes} compressed"
+            )
+        free = os.fstatvfs(self._root_fd)
+        room = free.f_bavail * free.f_frsize - _RESERVE
+        if room < 0 or (free.f_files and free.f_favail < _RESERVED_INODES):
             raise SyscallError(
                 "unpack layer: no space left on the device", errno=ENOSPC, hint="free some, or move the state directory"
             )
-        return data
+        self._look_at = self._size_bytes + min(room, _LOOK_EVERY, self._limits.ratio_from_bytes)
 
 
 def current_umask() -> int:
@@ -155,6 +195,7 @@ class _Writer:
         self._tree = self._whiteouts.tree
         self._umask = current_umask()
         self._directories: dict[bytes, Entry] = {}  # described at the end, when nothing is added to them any more
+        self._borrowed: dict[bytes, bytes] = {}  # hard links to files that this layer does not have
         self._makers = {
             FILE: self._file,
             HARD_LINK: self._hard_link,
@@ -188,8 +229,16 @@ class _Writer:
 
     def deferred(self) -> tuple[Deferred, ...]:
         """What the lower layers decide."""
-        found = [Deferred("implicit-parent", path) for path in self._whiteouts.implicit]
-        return tuple([Deferred("opaque-root", b""), *found] if self._whiteouts.deletes_root else found)
+        found = [] if b"" in self._directories else [Deferred("implicit-parent", b"")]
+        found += [
+            Deferred("hollow" if is_hollow else "implicit-parent", path) for path, is_hollow in self._whiteouts.asking()
+        ]
+        found += [Deferred("hard-link", path + b"\0" + target) for path, target in self._borrowed.items()]
+        if self._whiteouts.deletes_root:
+            found.append(Deferred("opaque-root", b""))
+        if self._whiteouts.has_whiteouts:
+            found.append(Deferred("whiteouts", b""))
+        return tuple(found)
 
     def _add(self, entry: Entry, reader: TarReader) -> None:
         path = normalise(entry.name, self._limits.max_depth)
@@ -214,18 +263,29 @@ class _Writer:
         """Remove what an earlier entry made under this name: the last one wins."""
         found = os.lstat(name, dir_fd=fd)
         if S_ISDIR(found.st_mode):
-            self._whiteouts.forgets(path)
-            below = path + b"/"
-            for known in [known for known in self._directories if known == path or known.startswith(below)]:
-                del self._directories[known]
+            for below, _entry, _fd in self._tree.below(path):
+                self._forgets(below)
             self._tree.forget(path)
+        self._forgets(path)
         if self._record is None or not self._record.keep(fd, name, path, found):
             self._tree.remove(fd, name, path, found)
+
+    def _forgets(self, path: bytes) -> None:
+        self._whiteouts.forgets(path)
+        self._directories.pop(path, None)
+        self._borrowed.pop(path, None)
+
+    def _takes(self, size_bytes: int) -> None:
+        """Add to the sizes of the files, which may be far more than the stream's where they have holes."""
+        self.size_bytes += size_bytes
+        if self.size_bytes > self._limits.max_bytes:
+            raise Damaged(f"unpack layer: its files are larger than the limit of {self._limits.max_bytes} bytes")
 
     # one function per kind of entry: `name` in the directory `fd`, whose path in the layer is `path`
 
     def _file(self, entry: Entry, reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
         mode = entry.mode & 0o777
+        self._takes(entry.size)
         try:
             out = os.open(name, _NEW_FILE, mode, dir_fd=fd)
         except FileExistsError:
@@ -241,7 +301,6 @@ class _Writer:
             self._describe(out, entry, mode & ~self._umask)
         finally:
             os.close(out)
-        self.size_bytes += entry.size
 
     def _directory(self, entry: Entry, _reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
         try:
@@ -250,8 +309,7 @@ class _Writer:
             if not S_ISDIR(os.lstat(name, dir_fd=fd).st_mode):
                 self._clear(fd, name, path)
                 os.mkdir(name, 0o755, dir_fd=fd)
-                # what was there hid the lower layers' directory
-                self._whiteouts.make_opaque(*self._tree.directory(path, create=False))
+                self._whiteouts.replaces(path)  # what was there hid the lower layers' directory
             self._whiteouts.describes(path)
         self._directories[path] = entry
 
@@ -270,22 +328,41 @@ class _Writer:
         parent, _, target_name = target.rpartition(b"/")
         fd = os.dup(fd)  # looking up the target may close the other one
         try:
-            target_fd, real = self._tree.directory(parent, create=False)
-            found = os.lstat(target_name or b".", dir_fd=target_fd)
+            try:
+                target_fd, real = self._tree.directory(parent, create=False)
+                target = real + b"/" + target_name if real else target_name
+                found = os.lstat(target_name or b".", dir_fd=target_fd)
+            except Missing as error:
+                self._borrow(error.path + b"/" + target_name, fd, name, path)
+                return
+            except WhitedOut as error:
+                raise _no_target(path, target) from error
+            except FileNotFoundError:
+                self._borrow(target, fd, name, path)
+                return
             if is_whiteout(found):
-                raise FileNotFoundError
+                raise _no_target(path, target)
             if S_ISDIR(found.st_mode):
                 raise Damaged(f"unpack {shown(path)}: a hard link to the directory {shown(target)}")
-            if path == (real + b"/" + target_name if real else target_name):
-                return
-            self._link(target_fd, target_name, fd, name, path)
-        except FileNotFoundError as error:
-            raise Damaged(
-                f"unpack {shown(path)}: a hard link to {shown(target)}, which is not there before it in the same layer",
-                hint="links to files of lower layers are not supported; build the image so that both lie in one layer",
-            ) from error
+            if path != target:
+                self._link(target_fd, target_name, fd, name, path)
+                if target in self._borrowed:
+                    self._borrowed[path] = self._borrowed[target]
         finally:
             os.close(fd)
+
+    def _borrow(self, target: bytes, fd: int, name: bytes, path: bytes) -> None:
+        """Let an empty file hold the place of a link to a file that may be in a lower layer."""
+        if self._whiteouts.hides(target, itself=False):
+            raise _no_target(path, target)
+        try:
+            out = os.open(name, _NEW_FILE, 0, dir_fd=fd)
+        except FileExistsError:
+            self._clear(fd, name, path)
+            out = os.open(name, _NEW_FILE, 0, dir_fd=fd)
+        os.utime(out, ns=(0, 0))
+        os.close(out)
+        self._borrowed[path] = target
 
     def _link(self, target_fd: int, target_name: bytes, fd: int, name: bytes, path: bytes) -> None:
         try:
@@ -370,7 +447,12 @@ class _Writer:
                 self.skipped_xattrs += 1
 
     def _describe_directories(self) -> None:
+        """Owner, mode and times of all directories; those that no entry describes are of the same time always."""
         created = -1 if self._umask & 0o755 else 0o755
+        for path in self._whiteouts.implicit:
+            os.utime(path, ns=(0, 0), dir_fd=self._root_fd, follow_symlinks=False)
+        if b"" not in self._directories:
+            os.utime(self._root_fd, ns=(0, 0))
         for path, entry in self._directories.items():
             fd = os.open(path or b".", _DIRECTORY, dir_fd=self._root_fd)  # a real path: no link on its way
             try:
@@ -400,6 +482,10 @@ def _copy_sparse(reader: TarReader, out: int, entry: Entry) -> None:
             offset += written
             piece = piece[written:]
     os.ftruncate(out, entry.size)
+
+
+def _no_target(path: bytes, target: bytes) -> Damaged:
+    return Damaged(f"unpack {shown(path)}: a hard link to {shown(target)}, which the same layer deletes")
 
 
 def _is_kept(name: bytes) -> bool:

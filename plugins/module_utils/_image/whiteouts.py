@@ -6,8 +6,12 @@ A whiteout becomes a character device 0:0, an opaque directory gets `trusted.ove
 a layer is not fixed, so deletions are taken to come first: what the layer itself brings stays, and a directory that is
 both deleted and made is opaque. Only this layer is in view; see `Unpacked.deferred` for what needs the lower ones.
 
+A whiteout in a directory that no lower layer has would show as a name that can't be opened: overlayfs looks for
+whiteouts only where it merges directories, or where a directory says that it was copied up. So each directory with
+whiteouts says that, with an empty `trusted.overlay.origin`: copied up, from where is not known.
+
 Source: OCI image specification, layer.md, "Representing Changes"; Linux Documentation/filesystems/overlayfs.rst,
-"whiteouts and opaque directories".
+"whiteouts and opaque directories"; fs/overlayfs/inode.c, ovl_get_inode.
 """
 
 from __future__ import annotations
@@ -23,18 +27,36 @@ PREFIX = b".wh."
 OPAQUE = b".wh..wh..opq"
 _AUFS = b".wh..wh."  # its own bookkeeping, which old images contain
 _OPAQUE_XATTR = "trusted.overlay.opaque"
+_ORIGIN_XATTR = "trusted.overlay.origin"
 
 
 class Whiteouts:
-    """The deletions of one layer. `implicit` are the directories that no entry has described so far."""
+    """The deletions of one layer. `implicit` are the directories that no entry has described so far.
+
+    Of each, whether a lower layer may describe it: not where this layer deletes what the lower ones have there.
+    """
 
     def __init__(self, root_fd: int) -> None:
         self.tree = Tree(root_fd, self._made)
-        self.implicit: dict[bytes, None] = {}
+        self.implicit: dict[bytes, bool] = {}
         self.deletes_root = False  # an opaque root: all lower layers are hidden
         self._hollow: set[bytes] = set()  # implicit directories that hold whiteouts and nothing else
         self._opaque: set[bytes] = set()
+        self._marked: set[bytes] = set()  # directories with whiteouts, which say so
         self._is_deleting = False
+
+    @property
+    def has_whiteouts(self) -> bool:
+        """Whether there may be whiteouts in the tree."""
+        return bool(self._marked)
+
+    def asking(self) -> list[tuple[bytes, bool]]:
+        """The directories that a lower layer may describe, and whether they hold nothing but whiteouts."""
+        return [
+            (path, path in self._hollow)
+            for path, may_ask in self.implicit.items()
+            if may_ask and not self.hides(path, itself=False)
+        ]
 
     def take(self, path: bytes) -> bool:
         """Whether the entry of this name is no file but a statement about deletions; then it was carried out.
@@ -72,12 +94,20 @@ class Whiteouts:
         self.fills(path)
 
     def forgets(self, path: bytes) -> None:
-        """Note that this directory is about to be removed."""
-        below = path + b"/"
-        for known in [known for known in self.implicit if known == path or known.startswith(below)]:
-            del self.implicit[known]
-        for paths in (self._hollow, self._opaque):
-            paths.difference_update([known for known in paths if known == path or known.startswith(below)])
+        """Note that this directory is gone; those below it are told one by one."""
+        self.implicit.pop(path, None)
+        for paths in (self._hollow, self._opaque, self._marked):
+            paths.discard(path)
+
+    def hides(self, path: bytes, *, itself: bool) -> bool:
+        """Whether all of the lower layers is hidden at this path, with `itself` also whether in this directory."""
+        if itself and path in self._opaque:
+            return True
+        while self._opaque and path:
+            path = path.rpartition(b"/")[0]
+            if path in self._opaque:
+                return True
+        return False
 
     def make_opaque(self, fd: int, path: bytes) -> None:
         """Hide what the lower layers have in this directory. `fd` is open on it."""
@@ -85,30 +115,43 @@ class Whiteouts:
         if not path:  # overlayfs merges the roots of all layers whatever they say
             self.deletes_root = True
             return
-        if self._is_in_opaque(path, itself=True):
+        if self.hides(path, itself=True):
             return
+        self._drop_whiteouts(path)
         self._opaque.add(path)
-        below = path + b"/"
-        for hollow in sorted(known for known in self._hollow if known.startswith(below)):
-            self._remove_hollow(hollow)
         fd, _real = self.tree.directory(path, create=False)
-        _drop_whiteouts(fd)
         os.setxattr(fd, _OPAQUE_XATTR, b"y")
 
+    def replaces(self, path: bytes) -> None:
+        """Note that this directory is made again after the lower layers' was deleted."""
+        if path in self.implicit:
+            self.implicit[path] = False
+        self.make_opaque(*self.tree.directory(path, create=False))
+
+    def _drop_whiteouts(self, top: bytes) -> None:
+        """Remove the whiteouts below a directory that becomes opaque: nothing is left that they could hide.
+
+        Directories that held nothing else go with them.
+        """
+        directories = [top]
+        for place in directories:  # grows meanwhile
+            for path, entry, fd in self.tree.entries(place):
+                if entry.is_dir(follow_symlinks=False):
+                    if path not in self._opaque:
+                        directories.append(path)
+                elif not entry.is_file(follow_symlinks=False) and is_whiteout(os.lstat(entry.name, dir_fd=fd)):
+                    os.unlink(entry.name, dir_fd=fd)
+            self._marked.discard(place)
+        for place in reversed(directories):
+            if place in self._hollow:
+                self._remove_hollow(place)
+
     def _made(self, path: bytes, replaced: bool) -> None:
-        self.implicit[path] = None
+        self.implicit[path] = True
         if self._is_deleting:
             self._hollow.add(path)
         if replaced:
-            fd, real = self.tree.directory(path, create=False)
-            self.make_opaque(fd, real)
-
-    def _is_in_opaque(self, path: bytes, *, itself: bool) -> bool:
-        if not self._opaque:
-            return False
-        if itself and path in self._opaque:
-            return True
-        return any(path.startswith(known + b"/") for known in self._opaque)
+            self.replaces(path)
 
     def _directory_of_whiteout(self, parent: bytes) -> tuple[int, bytes] | None:
         try:
@@ -128,48 +171,34 @@ class Whiteouts:
         if found is None:
             return
         fd, real = found
-        if self._is_in_opaque(real, itself=True):
+        if self.hides(real, itself=True):
             return  # all of the lower layers is hidden there
         path = real + b"/" + name if real else name
         try:
             status = os.lstat(name, dir_fd=fd)
         except FileNotFoundError:
-            os.mknod(name, S_IFCHR, 0, dir_fd=fd)
+            self._white_out(fd, real, name)
             return
         if not S_ISDIR(status.st_mode):
             return  # this layer's own file hides the lower one, or it is deleted already
         if path in self._hollow:
             self._remove_hollow(path)
             fd, _real = self.tree.directory(real, create=False)
-            os.mknod(name, S_IFCHR, 0, dir_fd=fd)
+            self._white_out(fd, real, name)
             return
-        self.make_opaque(*self.tree.directory(path, create=False))
+        self.replaces(path)
+
+    def _white_out(self, fd: int, directory: bytes, name: bytes) -> None:
+        os.mknod(name, S_IFCHR, 0, dir_fd=fd)
+        if directory not in self._marked:
+            self._marked.add(directory)
+            os.setxattr(fd, _ORIGIN_XATTR, b"")
 
     def _remove_hollow(self, path: bytes) -> None:
-        """Remove an implicit directory that held whiteouts only; it may be gone with the one above it."""
+        """Remove an implicit directory that holds whiteouts only."""
         parent, _, name = path.rpartition(b"/")
-        try:
-            fd, _real = self.tree.directory(parent, create=False)
-            status = os.lstat(name, dir_fd=fd)
-        except FileNotFoundError:
-            return
+        fd, _real = self.tree.directory(parent, create=False)
+        for below, _entry, _fd in self.tree.below(path):
+            self.forgets(below)
         self.forgets(path)
-        self.tree.remove(fd, name, path, status)
-
-
-def _drop_whiteouts(fd: int) -> None:
-    """Remove the whiteouts below a directory that became opaque: nothing is left that they could hide.
-
-    Overlayfs shows a whiteout without a lower layer as a name that can't be opened.
-    """
-    with os.scandir(fd) as found:
-        entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
-    for name, is_directory in entries:
-        if is_directory:
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-            try:
-                _drop_whiteouts(inner)
-            finally:
-                os.close(inner)
-        elif is_whiteout(os.lstat(name, dir_fd=fd)):
-            os.unlink(name, dir_fd=fd)
+        self.tree.remove(fd, name, path, os.lstat(name, dir_fd=fd))
