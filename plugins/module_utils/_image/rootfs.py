@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 
-from .._base.clock import format_time, now_ns
+from .._base.clock import format_time
 from .._base.codec import render
 from .._base.digests import sha256_of
 from .._base.errors import Damaged, HullError, Invalid, NotFound, SyscallError
+from .._store.claims import claim
 from .._store.garbage import sweep_temporary
 from .changes import apply_changes
 from .layer_store import bring_layer
 from .manifest import OCI_LAYER, Descriptor
 from .platform import host_platform
 from .register import NewImage, discard_layers, register, render_manifest
+from .source_date import created_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,31 +54,25 @@ def import_rootfs(
     """
     config: dict[str, Any] = {}
     apply_changes(config, tuple(changes))
-    created = format_time(_created_ns())  # before the work: a wrong SOURCE_DATE_EPOCH shall not cost it
+    created = format_time(created_ns())  # before the work: a wrong SOURCE_DATE_EPOCH shall not cost it
     sweep_temporary(paths)  # what a killed process left takes space that this import may need
-    if not isinstance(path_or_stream, str):
-        unpacked = _bring_layer(paths, path_or_stream, "the tarball")
-    else:
-        with _open(path_or_stream) as file:
-            unpacked = _bring_layer(paths, file, path_or_stream)
-    image = _image(unpacked, config, created, message, platform or host_platform(), reference)
+    layers: tuple[str, ...] = ()
     try:
-        records = register(paths, database, [image])
-        if records is None:
-            raise HullError("import: the layer was removed meanwhile", hint="import it again")
+        with claim(paths, database):
+            if not isinstance(path_or_stream, str):
+                unpacked = _bring_layer(paths, path_or_stream, "the tarball")
+            else:
+                with _open(path_or_stream) as file:
+                    unpacked = _bring_layer(paths, file, path_or_stream)
+            image = _image(unpacked, config, created, message, platform or host_platform(), reference)
+            layers = image.layers
+            records = register(paths, database, [image])
+            if records is None:
+                raise HullError("import: the layer was removed meanwhile", hint="import it again")
+            return records[0]
     except BaseException:
-        discard_layers(paths, database, image.layers)
+        discard_layers(paths, database, layers)
         raise
-    return records[0]
-
-
-def _created_ns() -> int:
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if not epoch:
-        return now_ns()
-    if not epoch.isdecimal() or len(epoch) > 11:
-        raise Invalid(f"{epoch[:40]!r} is not a number of seconds", option="SOURCE_DATE_EPOCH")
-    return int(epoch) * 10**9
 
 
 def _open(path: str) -> IO[bytes]:
