@@ -7,8 +7,6 @@ The tarball is taken as it is: names that begin with `.wh.` are files, not delet
 
 from __future__ import annotations
 
-import os
-
 from .._base.clock import format_time
 from .._base.codec import render
 from .._base.digests import sha256_of
