@@ -192,7 +192,8 @@ class Whiteouts:
         os.mknod(name, S_IFCHR, 0, dir_fd=fd)
         if directory not in self._marked:
             self._marked.add(directory)
-            os.setxattr(fd, _ORIGIN_XATTR, b"")
+            if directory:  # roots are always merged
+                os.setxattr(fd, _ORIGIN_XATTR, b"")
 
     def _remove_hollow(self, path: bytes) -> None:
         """Remove an implicit directory that holds whiteouts only."""
