@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""`pull images tag rmi load import inspect` and `volume`."""
+"""`pull images tag rmi load import inspect`, `image prune` and `volume`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from tests.support.images import busybox_image, busybox_layer, write_layout
+from tests.support.images import (
+    DOCKER,
+    as_json,
+    busybox_image,
+    busybox_layer,
+    digest_of,
+    make_image,
+    make_index,
+    platform_of,
+    write_layout,
+)
 
 LAYER_DONE = re.compile(r"[0-9a-f]{12}: (Pull complete|Already exists)")
 
@@ -19,17 +30,52 @@ LAYER_DONE = re.compile(r"[0-9a-f]{12}: (Pull complete|Already exists)")
 def test_a_pull_without_a_terminal_tells_a_line_per_layer(hull, registry):
     lines = hull("pull", "centos").splitlines()
     name = f"{registry.host}/centos:latest"
-    assert lines[0] == f"Pulling {name}"
+    assert lines[:2] == ["Using default tag: latest", "latest: Pulling from centos"]
     assert len([line for line in lines if LAYER_DONE.fullmatch(line)]) == 2
-    assert lines[-3].startswith("Digest: sha256:")
-    assert lines[-2:] == ["Status: Downloaded newer image for centos", name]
-    assert hull("pull", "centos").splitlines()[-2] == "Status: Image is up to date for centos"
+    assert lines[-3] == f"Digest: {registry_digest(registry, 'centos', 'latest')}"
+    assert lines[-2:] == [f"Status: Downloaded newer image for {name}", name]
+    again = hull("pull", "centos:latest").splitlines()
+    assert again == [lines[-3], f"Status: Image is up to date for {name}", name]
     assert hull("pull", "-q", "centos") == name + "\n"
+
+
+def registry_digest(registry, repository, tag):
+    """What the registry has under a tag, as skopeo sees it."""
+    inspect = ["skopeo", "inspect", "--tls-verify=false", f"docker://{registry.host}/{repository}:{tag}"]
+    return json.loads(subprocess.run(inspect, capture_output=True, check=True).stdout)["Digest"]
+
+
+def test_a_pull_tells_the_digest_of_the_index(hull, registry):
+    image = busybox_image()
+    platform = f"linux/{json.loads(image.config)['architecture']}"
+    other = make_image([{"other": b""}], platform="linux/s390x")
+    index, _ = make_index(
+        [made.descriptor(platform=platform_of(name)) for name, made in ((platform, image), ("linux/s390x", other))],
+        types=DOCKER,
+    )
+    registry.push_index("many", "1", {platform: image, "linux/s390x": other})
+    lines = hull("pull", "many:1").splitlines()
+    assert f"Digest: {digest_of(index)}" in lines
+    facts = json.loads(hull("image", "inspect", "many:1"))[0]
+    assert facts["Id"] == image.id and facts["RepoDigests"] == [f"{registry.host}/many@{digest_of(index)}"]
+    hull("pull", "-q", "--platform", "linux/s390x", "many:1")
+    assert hull("image", "inspect", "-f", "{{.Architecture}}", "many:1") == "s390x\n"
+    assert hull("images", "-qf", "dangling=true", "--no-trunc") == image.id + "\n"
+
+
+def test_all_tags_of_a_repository_are_pulled(hull, registry):
+    for tag in ("1", "2"):
+        registry.push("some", tag, busybox_image(Labels={"version": tag}))
+    shown = hull("pull", "--all-tags", "some")
+    assert shown.count("Digest: ") == 2 and shown.endswith(f"{registry.host}/some\n")
+    assert sorted(hull("images", "--format", "{{.Tag}}", "some").split()) == ["1", "2"]
+    assert hull("pull", "-aq", "some") == f"{registry.host}/some\n"
+    assert "the repository only" in hull.fails(1, "pull", "-a", "some:1")
 
 
 def test_a_pull_at_a_terminal_redraws_its_lines(hull):
     with hull.terminal("pull", "centos") as terminal:
-        shown = terminal.wait_for("Status: Downloaded newer image for centos\r\n").decode()
+        shown = terminal.wait_for("/centos:latest\r\n").decode()
         assert terminal.exit_code() == 0
     assert "\x1b[2K" in shown
     last = shown.rpartition("A\r\x1b[2K")[2]
@@ -59,11 +105,172 @@ def test_images_are_listed_tagged_and_removed(hull, registry):
     assert "no such image here" in hull.fails(1, "rmi", "busybox")
 
 
-def test_an_image_in_use_stays(hull):
+def test_images_are_filtered(hull, registry, made_at):
+    def listed(*filters):
+        words = [word for entry in filters for word in ("--filter", entry)]
+        return sorted(hull("images", "--format", "{{.Tag}}", *words).split())
+
+    for year in (2021, 2022, 2023):
+        made_at(f"shop:{year}", year, of=str(year), odd=str(year % 2))
+    assert listed() == ["2021", "2022", "2023"]
+    assert listed("label=odd") == ["2021", "2022", "2023"]
+    assert listed("label=odd=1") == ["2021", "2023"]
+    assert listed("label=odd=1", "label=of=2023") == ["2023"]
+    assert listed("label!=odd=1") == ["2022"]
+    assert listed("before=shop:2022") == ["2021"]
+    assert listed("since=shop:2022") == ["2023"]
+    assert listed("since=shop:2021", "before=shop:2023") == ["2022"]
+    assert listed("until=2022-12-31") == ["2021", "2022"]
+    assert listed("reference=*/shop:202[12]") == ["2021", "2022"]
+    assert listed("reference=shop*") == []  # the name begins with its registry
+    assert listed("reference=*/*:2021", "reference=*/*:2023") == ["2021", "2023"]
+    assert listed("dangling=true") == []
+    hull("tag", "shop:2021", "shop:2022")
+    assert listed("dangling=true") == ["<none>"]
+    assert listed("dangling=false") == ["2021", "2022", "2023"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("colour=red", "'colour=red' is not known; use name=value with dangling"),
+        ("dangling", "'dangling' has no value"),
+        ("dangling=maybe", "dangling=maybe is neither true nor false"),
+        ("until=yesterday", "'yesterday' is not a time"),
+        ("before=nothing:1", "image nothing:1: no such image here"),
+        ("label=", "is not known"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(hull, entry, says):
+    assert says in hull.fails(1, "images", "--filter", entry)
+
+
+@pytest.fixture
+def made_at(hull, registry):
+    """Images of one layer, built on the first of July of a year, with labels."""
+
+    def make(name, year, **labels):
+        image = busybox_image(Labels=labels)
+        config = json.loads(image.config)
+        config["created"] = f"{year}-07-01T00:00:00Z"
+        data = as_json(config)
+        manifest = json.loads(image.manifest)
+        manifest["config"].update(digest=digest_of(data), size=len(data))
+        blobs = {digest: blob for digest, blob in image.blobs.items() if digest != image.id}
+        made = replace(image, manifest=as_json(manifest), config=data, blobs={**blobs, digest_of(data): data})
+        registry.push(*name.split(":"), made)
+        hull("pull", "-q", name)
+        return digest_of(data)
+
+    return make
+
+
+def test_an_image_in_use_stays(hull, registry):
     hull("create", "--name", "user", "busybox")
+    image = hull("images", "-q", "--no-trunc").strip()
     assert "container user uses it" in hull.fails(1, "rmi", "busybox")
-    hull("rm", "user")
-    hull("rmi", "busybox")
+    assert "container user uses it" in hull.fails(1, "rmi", image)
+    assert hull("rmi", "-f", "busybox").startswith(f"Untagged: {registry.host}/busybox:latest\n")
+    assert hull("images", "--format", "{{.Repository}} {{.ID}}", "--no-trunc") == f"<none> {image}\n"
+    assert "container user uses it" in hull.fails(1, "rmi", "-f", image)
+    assert hull("image", "prune", "-af") == "Total reclaimed space: 0B\n"
+    hull("start", "user")
+    hull("rm", "-f", "user")
+    assert hull("rmi", image) == f"Deleted: {image}\n"
+
+
+def test_an_image_is_removed_by_any_of_its_names(hull, registry):
+    hull("pull", "-q", "busybox")
+    image = hull("images", "-q", "--no-trunc").strip()
+    digest = f"{registry.host}/busybox@{registry_digest(registry, 'busybox', 'latest')}"
+    untagged = f"Untagged: {registry.host}/busybox:latest\nUntagged: {digest}\n"
+    assert hull("rmi", digest) == f"{untagged}Deleted: {image}\n"
+    hull("pull", "-q", "busybox")
+    hull("tag", "busybox", "busybox:other")  # in one repository the digest stays as long as a name does
+    assert hull("rmi", "busybox") == f"Untagged: {registry.host}/busybox:latest\n"
+    assert json.loads(hull("inspect", "busybox:other"))[0]["RepoDigests"] == [digest]
+    hull("tag", "busybox:other", "elsewhere:1")
+    for by_id in (image, image[7:15], "sha256:" + image[7:15]):
+        assert "it has 2 names" in hull.fails(1, "rmi", by_id)
+    assert hull("rmi", "-f", image[7:15]).splitlines()[-1] == f"Deleted: {image}"
+    hull("pull", "-q", digest)
+    assert hull("images", "--format", "{{.Repository}} {{.Tag}}") == f"{registry.host}/busybox <none>\n"
+    assert hull("rmi", digest) == f"Untagged: {digest}\nDeleted: {image}\n"
+
+
+def test_with_the_last_tag_of_a_repository_goes_its_digest(hull, registry):
+    digest = f"busybox@{registry_digest(registry, 'busybox', 'latest')}"
+    for name in ("busybox", digest):
+        hull("pull", "-q", name)
+    assert hull("images", "--format", "{{.Tag}}") == "latest\n"
+    assert hull("rmi", "busybox").count("Untagged") == 2
+    assert hull("images", "-q") == ""
+
+
+def test_several_are_removed_and_each_failure_is_told(hull):
+    hull("pull", "-q", "busybox")
+    hull("tag", "busybox", "second:1")
+    done = hull.run("rmi", "busybox", "nothing:1", "second:1")
+    assert done.returncode == 1 and done.stdout.count(b"Untagged") == 3 and done.stdout.count(b"Deleted") == 1
+    assert done.stderr == b"hull: image nothing:1: no such image here; pull, load or import it first\n"
+
+
+def test_what_another_image_builds_on_stays(hull, registry):
+    base, more = busybox_image(), busybox_image({"more": b"1"})
+    for tag, image in (("base", base), ("more", more)):
+        registry.push("tower", tag, image)
+        hull("pull", "-q", f"tower:{tag}")
+    layers = f"{hull.paths.root}/layers"
+    hull("rmi", "tower:base")
+    assert sorted(os.listdir(layers)) == sorted(diff_id[7:] for diff_id in more.diff_ids)
+    assert hull("run", "--rm", "--network", "none", "tower:more", "cat", "/more") == "1"
+    hull("rmi", "tower:more")
+    assert os.listdir(layers) == []
+
+
+def test_a_digest_does_not_find_the_image_of_another_repository(hull, registry):
+    hull("pull", "-q", "busybox")
+    digest = registry_digest(registry, "busybox", "latest")
+    assert hull("image", "inspect", "-f", "{{.Os}}", f"busybox@{digest}") == "linux\n"
+    assert "no such image" in hull.fails(1, "rmi", f"elsewhere@{digest}")
+    assert "elsewhere" in hull.fails(125, "run", "--rm", f"elsewhere@{digest}", "true")
+
+
+def test_pruning_tells_what_went_and_the_space(hull, registry, made_at):
+    old, new = made_at("shop:1", 2021, tier="a"), made_at("shop:2", 2023, tier="b")
+    assert hull("image", "prune", "-f") == "Total reclaimed space: 0B\n"
+    assert "nobody to ask" in hull.fails(1, "image", "prune")
+    hull("tag", "shop:2", "shop:1")
+    assert "Total reclaimed space: 0B" in hull("image", "prune", "-f", "--filter", "label=tier=b")
+    assert "Total reclaimed space: 0B" in hull("image", "prune", "-f", "--filter", "label!=tier=a")
+    assert "Total reclaimed space: 0B" in hull("image", "prune", "-f", "--filter", "until=2020-01-01")
+    shown = hull("image", "prune", "-f", "--filter", "until=2022-01-01")
+    # the other image has the same layer: no space comes back
+    assert shown == f"Deleted Images:\ndeleted: {old}\n\nTotal reclaimed space: 0B\n"
+    size = hull("images", "--format", "{{.Size}}", "shop:1").strip()
+    assert size.endswith("MB")
+    before = disk_usage(hull.paths.root)
+    lines = hull("image", "prune", "-af").splitlines()
+    digest = lines[3].partition("untagged: ")[2]
+    assert digest.startswith(f"{registry.host}/shop@sha256:")
+    assert lines[:3] == ["Deleted Images:", *(f"untagged: {registry.host}/shop:{tag}" for tag in (1, 2))]
+    assert lines[4:6] == [f"deleted: {new}", ""]
+    freed = float(re.fullmatch(r"Total reclaimed space: ([0-9.]+)MB", lines[-1])[1]) * 1_000_000
+    assert abs(before - disk_usage(hull.paths.root) - freed) < 0.05 * freed
+
+
+def disk_usage(directory):
+    """In bytes, as du sees it."""
+    return int(subprocess.run(["du", "-sB1", directory], capture_output=True, check=True).stdout.split()[0])
+
+
+def test_stopped_containers_are_pruned(hull):
+    hull("create", "--name", "stopped", "--label", "a=1", "busybox")
+    hull("run", "-d", "--name", "running", "--network", "none", "busybox", "sleep", "1000")
+    assert hull("container", "prune", "-f", "--filter", "label!=a") == "Total reclaimed space: 0B\n"
+    shown = hull("container", "prune", "-f", "--filter", "until=0s")
+    assert shown.startswith("Deleted Containers:\n") and hull("ps", "-a", "--format", "{{.Names}}") == "running\n"
+    hull("rm", "-f", "running")
 
 
 @pytest.mark.parametrize("how", ["file", "pipe", "directory"])
@@ -141,11 +348,19 @@ def test_volumes(hull):
 
 def test_prune_asks_at_a_terminal(hull):
     hull("volume", "create")
-    with hull.terminal("volume", "prune") as terminal:
+    hull("pull", "-q", "busybox")
+    for words in (["volume", "prune"], ["image", "prune", "-a"], ["container", "prune"]):
+        with hull.terminal(*words) as terminal:
+            terminal.wait_for("[y/N] ")
+            terminal.type("n\r")
+            assert terminal.exit_code() == 0
+    assert len(hull("volume", "ls", "-q").split()) == len(hull("images", "-q").split()) == 1
+    with hull.terminal("image", "prune", "-a") as terminal:
         terminal.wait_for("[y/N] ")
-        terminal.type("n\r")
+        terminal.type("y\r")
+        terminal.wait_for("Total reclaimed space: ")
         assert terminal.exit_code() == 0
-    assert len(hull("volume", "ls", "-q").split()) == 1
+    assert hull("images", "-q") == ""
 
 
 def test_info_tells_about_engine_and_host(hull):

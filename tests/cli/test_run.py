@@ -162,7 +162,7 @@ def test_a_pull_is_told_on_standard_error_only(hull):
     done = hull.run("run", "--rm", "--network", "none", "busybox", "echo", "hello")
     assert done.stdout == b"hello\n"
     lines = done.stderr.decode().splitlines()
-    assert lines[0].startswith("Pulling ") and lines[-1].endswith(": Pull complete")
+    assert ": Pulling from " in lines[0] and lines[-1].endswith(": Pull complete")
     assert hull.run("run", "--rm", "--network", "none", "busybox", "true").stderr == b""
 
 

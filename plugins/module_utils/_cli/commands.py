@@ -52,6 +52,12 @@ def _images() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _pruning() -> tuple[Command, ...]:
+    from .pruning import COMMANDS
+
+    return COMMANDS
+
+
 def _volumes() -> tuple[Command, ...]:
     from .volumes import COMMANDS
 
@@ -88,6 +94,9 @@ HOMES: dict[str, Home] = {
     "load": _images,
     "import": _images,
     "tag": _images,
+    "image inspect": _images,
+    "image prune": _pruning,
+    "container prune": _pruning,
     "volume ls": _volumes,
     "volume create": _volumes,
     "volume inspect": _volumes,
@@ -111,7 +120,6 @@ _LONG_FORMS = {
     "image load": "load",
     "image import": "import",
     "image tag": "tag",
-    "image inspect": "inspect",
     "volume list": "volume ls",
     "volume remove": "volume rm",
 }
@@ -175,8 +183,7 @@ def show_help(words: Sequence[str]) -> int:
     if command is not None:
         put(texts.command_help(command))
         return 0
-    names = [name for name in HOMES if name.startswith(words[0] + " ")]
-    if not names:
-        names = [*_SECTIONS[0][1], *_SECTIONS[1][1]] if words[0] == "container" else list(_SECTIONS[2][1])
+    short = {"container": [*_SECTIONS[0][1], *_SECTIONS[1][1]], "image": list(_SECTIONS[2][1])}.get(words[0], [])
+    names = [*short, *(name for name in HOMES if name.startswith(words[0] + " "))]
     put(texts.group_help(words[0], _GROUPS[words[0]], [_one(name, HOMES[name]) for name in names]))
     return 0

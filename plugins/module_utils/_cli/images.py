@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""`pull images tag rmi load import`."""
+"""`pull images tag rmi load import image inspect`."""
 
 from __future__ import annotations
 
 from .._base.clock import now_ns
+from .._base.errors import Invalid
 from .._base.units import format_size
 from .._engine import images
+from .._engine.image_facts import created_ns
 from .ages import ago, date
 from .command import Command
+from .filters import filter_pairs
 from .flags import UsageError, many, switch, text
 from .printing import STDIN, is_terminal, put, put_line, put_untrusted, visible
 from .tables import Column, render_rows
@@ -18,10 +21,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO, Any
 
+    from .._base.plan import Action
+    from .._engine.engine import Engine
+    from .._image.reference import Reference
     from .._store.records import ImageRecord, TagRecord
     from .command import Invocation
 
 _NONE = "<none>"
+_STATUS = {True: "Downloaded newer image", False: "Image is up to date"}
 _COLUMNS = (
     Column("REPOSITORY", "Repository"),
     Column("TAG", "Tag"),
@@ -33,36 +40,56 @@ _COLUMNS = (
 
 
 def _pull(invocation: Invocation) -> int:
-    from .progress import ProgressOutput
-
     (name,) = invocation.arguments
     quiet = invocation.is_on("quiet")
-    with invocation.engine() as engine, ProgressOutput(quiet=quiet) as progress:
-        record = images.pull(engine, name, platform=invocation.text("platform") or "", progress=progress)
+    with invocation.engine() as engine:
+        if invocation.is_on("all-tags"):
+            return _pull_all(invocation, engine, name)
         reference = images.reference_of(engine, name)
+        if not quiet and not _has_version(name):
+            put_line("Using default tag: latest")
+        newer = _pull_one(invocation, engine, reference)
     if not quiet:
-        put_line(f"Digest: {record.manifest_digest}")
-        put_line(f"Status: {'Downloaded newer image' if progress.resolved else 'Image is up to date'} for {name}")
+        put_line(f"Status: {_STATUS[newer]} for {reference.familiar}")
     put_line(reference.canonical)
     return 0
 
 
-def _created(record: ImageRecord) -> int:
-    """When the image was built, by its own word; 0 where it does not say."""
-    from .._base.clock import parse_time
-    from .._base.codec import parse
-    from .._base.errors import Invalid
+def _has_version(name: str) -> bool:
+    """Whether a reference was typed with a tag or a digest."""
+    return ":" in name.rpartition("/")[2] or "@" in name
 
-    document = parse(record.config, source=f"the configuration of image {record.id}")
-    created = document.get("created") if isinstance(document, dict) else None
-    try:
-        return max(parse_time(str(created), option="created"), 0) if created else 0
-    except Invalid:
-        return 0
+
+def _pull_one(invocation: Invocation, engine: Engine, reference: Reference) -> bool:
+    """Pull by one tag or digest and tell the registry's digest. Whether there was something that was not here."""
+    from .progress import ProgressOutput
+
+    platform, quiet = invocation.text("platform") or "", invocation.is_on("quiet")
+    with ProgressOutput(quiet=quiet) as progress:
+        images.pull(engine, reference.canonical, platform=platform, progress=progress)
+    tag = images.tag_of(engine, reference.canonical)
+    if tag is not None and not quiet:
+        put_line(f"Digest: {tag.digest}")
+    return progress.resolved
+
+
+def _pull_all(invocation: Invocation, engine: Engine, name: str) -> int:
+    """Every tag that the registry has of a repository."""
+    if _has_version(name):
+        raise UsageError("a tag or digest does not go with --all-tags", hint="give the repository only")
+    reference = images.reference_of(engine, name)
+    newer = [
+        _pull_one(invocation, engine, images.reference_of(engine, f"{reference.name}:{tag}"))
+        for tag in images.remote_tags(engine, reference)
+    ]
+    if not invocation.is_on("quiet"):
+        put_line(f"Status: {_STATUS[any(newer)]} for {images.repository_of(reference.familiar)}")
+    put_line(reference.name)
+    return 0
 
 
 def _row(record: ImageRecord, repository: str, tag: str, digest: str, *, full: bool) -> dict[str, Any]:
-    created = _created(record)
+    created = created_ns(record)
     return {
         "Containers": "N/A",
         "CreatedAt": date(created) if created else "N/A",
@@ -70,49 +97,37 @@ def _row(record: ImageRecord, repository: str, tag: str, digest: str, *, full: b
         "Digest": digest or _NONE,
         "ID": record.id if full else record.id.partition(":")[2][:12],
         "Repository": repository,
+        "SharedSize": "N/A",
         "Size": format_size(record.size_bytes),
         "Tag": tag,
+        "UniqueSize": "N/A",
+        "VirtualSize": format_size(record.size_bytes),
     }
 
 
 def _rows(record: ImageRecord, tags: list[TagRecord], *, full: bool) -> list[dict[str, Any]]:
-    """One row per name, or one without a name."""
+    """One row per name, or one without. What was pulled by digest is a row where its repository has no tag here."""
+    tagged = {images.repository_of(tag.reference) for tag in tags if "@" not in tag.reference}
     rows = []
     for tag in tags:
-        name, _, by_digest = images.familiar(tag.reference).partition("@")
-        repository, colon, label = name.rpartition(":")
-        if by_digest or not colon or "/" in label:
-            repository, label = name, _NONE
+        name = images.familiar(tag.reference)
+        repository, by_digest = images.repository_of(name), name.partition("@")[2]
+        if by_digest and images.repository_of(tag.reference) in tagged:
+            continue
+        label = _NONE if by_digest else name[len(repository) + 1 :]
         rows.append(_row(record, repository, label, by_digest or tag.digest, full=full))
     return rows or [_row(record, _NONE, _NONE, "", full=full)]
 
 
-def _wanted(row: dict[str, Any], invocation: Invocation) -> bool:
-    """Whether a row fits the argument (`debian`, `debian:12`) and the filters."""
-    if invocation.arguments:
-        wanted = invocation.arguments[0]
-        if wanted not in (row["Repository"], f"{row['Repository']}:{row['Tag']}"):
-            return False
-    for entry in invocation.items("filter"):
-        key, _, value = entry.partition("=")
-        if key == "dangling" and value in ("true", "false"):
-            if (row["Repository"] == _NONE) != (value == "true"):
-                return False
-        elif key == "reference" and value:
-            from fnmatch import fnmatch  # loads `re`: only for this filter
-
-            if not any(fnmatch(name, value) for name in (row["Repository"], f"{row['Repository']}:{row['Tag']}")):
-                return False
-        else:
-            raise UsageError(f"--filter: {entry!r} is not known", hint="use reference=, dangling=true|false")
-    return True
-
-
 def _list(invocation: Invocation) -> int:
+    from .._engine.image_filters import LIST_FILTERS, ImageFilters, parse_filters, select
+
     full = invocation.is_on("no-trunc")
     with invocation.engine() as engine:
-        every = [row for record, tags in images.list_images(engine) for row in _rows(record, tags, full=full)]
-    rows = [row for row in every if _wanted(row, invocation)]
+        found = select(images.list_images(engine), parse_filters(engine, filter_pairs(invocation), LIST_FILTERS))
+        for name in invocation.arguments:
+            found = select(found, ImageFilters(references=(name, _with_registry(engine, name))))
+    rows = [row for record, tags in found for row in _rows(record, tags, full=full)]
     if invocation.is_on("quiet"):
         put("".join(f"{name}\n" for name in dict.fromkeys(row["ID"] for row in rows)))
         return 0
@@ -120,6 +135,15 @@ def _list(invocation: Invocation) -> int:
     columns = [column for column in _COLUMNS if digests or column.field != "Digest"]
     put_untrusted(render_rows(columns, rows, invocation.text("format")))
     return 0
+
+
+def _with_registry(engine: Engine, text: str) -> str:
+    """A name as listed that was typed without the registry which is the default here; a pattern as it is."""
+    try:
+        familiar = images.reference_of(engine, text).familiar
+    except Invalid:
+        return text
+    return familiar if _has_version(text) else images.repository_of(familiar)
 
 
 def _tag(invocation: Invocation) -> int:
@@ -135,11 +159,25 @@ def _remove(invocation: Invocation) -> int:
     with invocation.engine() as engine:
 
         def one(name: str) -> str:
-            actions = remove(engine, name, force=invocation.is_on("force")).actions()
-            words = {"untagged": "Untagged", "deleted": "Deleted"}
-            return "\n".join(f"{words[action.verb]}: {visible(action.subject)}" for action in actions)
+            return "\n".join(_told(remove(engine, name, force=invocation.is_on("force")).actions()))
 
         return for_each(invocation.arguments, one, multiline=True)
+
+
+def _told(actions: list[Action]) -> list[str]:
+    words = {"untagged": "Untagged", "deleted": "Deleted"}
+    return [f"{words[action.verb]}: {visible(action.subject)}" for action in actions]
+
+
+def _inspect(invocation: Invocation) -> int:
+    from .inspection import show_documents
+
+    with invocation.engine() as engine:
+        return show_documents(
+            invocation.arguments,
+            lambda name: images.inspect(engine, images.find(engine, name)),
+            invocation.text("format"),
+        )
 
 
 def _standard_input(what: str) -> IO[bytes]:
@@ -189,6 +227,7 @@ COMMANDS = (
         "Get an image from a registry",
         _pull,
         (
+            switch("all-tags", "every tag that the repository has", short="a"),
             switch("quiet", "print the name only", short="q"),
             text("platform", "platform of the image, such as linux/arm64", option="platform"),
         ),
@@ -203,7 +242,7 @@ COMMANDS = (
         (
             switch("all", "all images (there are no hidden ones)", short="a"),
             switch("digests", "show digests"),
-            many("filter", "reference=, dangling=", "filter", short="f"),
+            many("filter", "reference=, dangling=, label=, before=, since=, until=", "filter", short="f"),
             text("format", "json, a template, or 'table' and a template"),
             switch("no-trunc", "show whole ids"),
             switch("quiet", "ids only", short="q"),
@@ -218,8 +257,16 @@ COMMANDS = (
         _remove,
         (
             switch("force", "also one with several names, or in use (then the names only)", short="f"),
-            switch("no-prune", "accepted for Docker's sake"),
+            switch("no-prune", "accepted for Docker's sake: images have no parents that would go along"),
         ),
+        minimum=1,
+    ),
+    Command(
+        "image inspect",
+        "[OPTIONS] IMAGE [IMAGE...]",
+        "Show all about images, as JSON",
+        _inspect,
+        (text("format", "json, or a template of what to print", short="f"),),
         minimum=1,
     ),
     Command(

@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 30
 _REDRAW_S = 0.08
 _FINAL = {"exists": "Already exists", "done": "Pull complete"}
-_MESSAGES = {"resolved": "Pulling {}", "warning": "WARNING: {}"}
 
 
 def short_subject(subject: str) -> str:
     """A digest as its first twelve digits; other subjects as they are."""
     algorithm, colon, digits = subject.partition(":")
     return digits[:12] if colon and algorithm.startswith("sha") else subject
+
+
+def pulling(canonical: str) -> str:
+    """`1.4: Pulling from team/app` for a canonical reference: its tag or digest, and the path at its registry."""
+    name, by_digest, version = canonical.partition("@")
+    if not by_digest:
+        name, _, version = canonical.rpartition(":")
+    return f"{version}: Pulling from {name.partition('/')[2]}"
 
 
 def bar(done: int, total: int) -> str:
@@ -60,9 +67,9 @@ class ProgressPrinter:
         self.resolved = False  # whether the registry had something that was not here
 
     def __call__(self, event: str, subject: str, done: int, total: int) -> None:
-        if event in _MESSAGES:
+        if event in ("resolved", "warning"):
             self.resolved = self.resolved or event == "resolved"
-            self._tell(_MESSAGES[event].format(visible(subject)))
+            self._tell(f"WARNING: {visible(subject)}" if event == "warning" else pulling(visible(subject)))
             return
         final = event in _FINAL
         if final and subject in self._finished:

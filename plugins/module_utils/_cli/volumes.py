@@ -7,9 +7,9 @@ from __future__ import annotations
 from .._engine import volumes
 from .command import Command
 from .flags import UsageError, many, switch, text
-from .printing import STDIN, is_terminal, put, put_line, put_untrusted
+from .printing import put, put_line, put_untrusted
 from .tables import Column, render_rows
-from .targets import for_each
+from .targets import confirm, for_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,13 +92,9 @@ def _remove(invocation: Invocation) -> int:
 
 def _prune(invocation: Invocation) -> int:
     """Anonymous volumes only, as in Docker, unless `--all`."""
-    if not invocation.is_on("force"):
-        if not is_terminal(STDIN):
-            raise UsageError("there is nobody to ask", hint="use --force")
-        put("This removes volumes that no container uses, with their content. Go on? [y/N] ")
-        with open(STDIN, closefd=False) as answers:
-            if answers.readline().strip().lower() not in ("y", "yes"):
-                return 0
+    warning = "This removes volumes that no container uses, with their content."
+    if not invocation.is_on("force") and not confirm(warning):
+        return 0
     with invocation.engine() as engine:
         unused = volumes.list_volumes(engine, dangling=True)
         names = [record.name for record in unused if record.anonymous or invocation.is_on("all")]

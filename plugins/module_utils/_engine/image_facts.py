@@ -83,19 +83,31 @@ def read_config(record: ImageRecord) -> ImageConfig:
     )
 
 
+def created_ns(record: ImageRecord) -> int:
+    """When an image was made, by its own word; 0 where it does not say."""
+    from .._base.clock import parse_time
+    from .._base.errors import Invalid
+
+    document = parse(record.config, source=f"the configuration of image {record.id}")
+    created = document.get("created") if isinstance(document, dict) else None
+    try:
+        return max(parse_time(str(created), option="created"), 0) if created else 0
+    except Invalid:
+        return 0
+
+
+def _repo_digest(name: str, digest: str) -> str:
+    """`debian@sha256:...` for a name as people write it; empty where no registry is known to have the image so."""
+    if "@" in name:
+        return name
+    return f"{name.rpartition(':')[0]}@{digest}" if digest else ""
+
+
 def inspect_image(paths: Paths, record: ImageRecord, tags: list[TagRecord], familiar: Any) -> dict[str, Any]:
     """The image as Docker's inspect shows it. `familiar` shortens a canonical reference: debian:12."""
     document = parse(record.config, source=f"the configuration of image {record.id}")
     names = [tag.reference for tag in tags if "@" not in tag.reference]
-    digests = sorted(
-        {
-            f"{familiar(tag.reference).partition('@')[0].rpartition(':')[0] or familiar(tag.reference)}@{tag.digest}"
-            if "@" not in tag.reference
-            else familiar(tag.reference)
-            for tag in tags
-            if tag.digest or "@" in tag.reference
-        }
-    )
+    digests = sorted({_repo_digest(familiar(tag.reference), tag.digest) for tag in tags} - {""})
     history = document.get("history") or [{}]
     return {
         "Id": record.id,

@@ -8,6 +8,8 @@ were made from it; an image has no parents that could keep it, or that it could 
 
 from __future__ import annotations
 
+import os
+
 from .._base.digests import is_digest
 from .._base.errors import Conflict
 from .._base.plan import Action
@@ -16,6 +18,8 @@ from .images import familiar, find, id_prefix_of, reference_of, repository_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._store.database import Database
     from .._store.records import ImageRecord, TagRecord
     from .engine import Engine
@@ -57,6 +61,11 @@ def plan_removal(engine: Engine, text: str, *, force: bool = False) -> Removal:
         )
     names = tuple(tag.reference for tag in chosen)
     return Removal(record, names, _lost_digests(chosen, left), not left and not users)
+
+
+def removal_of(record: ImageRecord, tags: list[TagRecord]) -> Removal:
+    """The removal of an image that nobody uses with all its names."""
+    return Removal(record, tuple(tag.reference for tag in tags), _lost_digests(tags, []), True)
 
 
 def _chosen(engine: Engine, text: str, tags: list[TagRecord], force: bool) -> list[TagRecord]:
@@ -106,40 +115,44 @@ def _lost_digests(chosen: list[TagRecord], left: list[TagRecord]) -> tuple[str, 
 
 def remove(engine: Engine, text: str, *, force: bool = False) -> Removal:
     """Untag an image and, with its last name, delete it and the layers that nothing else needs. See `plan_removal`."""
-    removal = plan_removal(engine, text, force=force)
-    remove_images(engine, [removal])
+    from .._store.garbage import empty_trash_later
+
+    removal = apply(engine, lambda: [plan_removal(engine, text, force=force)])[0]
+    empty_trash_later(engine.paths)
     return removal
 
 
-def remove_images(engine: Engine, removals: list[Removal]) -> None:
-    """Do what was planned, all of it in one transaction, and delete the layers that no image contains any more."""
-    from .._store.garbage import empty_trash
+def apply(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
+    """Do what `plan` decides, all of it in one transaction: no container is made from an image meanwhile.
+
+    What goes is in the trash then; the caller has it deleted.
+    """
+    from .._store.garbage import bury_unneeded
 
     database = engine.records
     with database.transaction():
+        removals = plan()
         for removal in removals:
-            _forget(database, removal)
+            for name in removal.names:
+                database.delete_tag(name)
+            if removal.delete:
+                database.delete_image(removal.record.id)
         if any(removal.delete for removal in removals):
-            _bury_unused_layers(engine, database)
-    empty_trash(engine.paths)
+            bury_unneeded(engine.paths, database)
+    return removals
 
 
-def _forget(database: Database, removal: Removal) -> None:
-    for name in removal.names:
-        database.delete_tag(name)
-    if removal.delete:
-        if database.containers_of_image(removal.record.id):
-            raise Conflict(f"remove image {removal.record.id}: a container was made from it meanwhile")
-        database.delete_image(removal.record.id)
+def freed_bytes(engine: Engine, removals: list[Removal]) -> int:
+    """The space that these removals give back: what no image that stays contains, unpacked and compressed."""
+    database = engine.records
+    gone = {removal.record.id for removal in removals if removal.delete}
+    kept = {diff_id for record in database.images() if record.id not in gone for diff_id in record.layers}
+    freed = {diff_id for removal in removals if removal.delete for diff_id in removal.record.layers} - kept
+    return sum(_layer_bytes(engine, database, diff_id) for diff_id in freed)
 
 
-def _bury_unused_layers(engine: Engine, database: Database) -> None:
-    from .._store.layers import list_layers
-    from .._store.removal import bury
-
-    for layer in database.layers_unused():
-        database.delete_layer(layer.diff_id)
-    # also those of a pull that was killed before it could record them; one that runs now fetches them again
-    for diff_id in list_layers(engine.paths):
-        if database.layer(diff_id) is None:
-            bury(engine.paths, engine.paths.layer(diff_id))
+def _layer_bytes(engine: Engine, database: Database, diff_id: str) -> int:
+    layer = database.layer(diff_id)
+    files = [engine.paths.blob(blob.digest) for blob in database.blobs_of(diff_id)]
+    compressed = sum(os.path.getsize(file) for file in files if os.path.exists(file))
+    return compressed + (layer.size_bytes if layer else 0)

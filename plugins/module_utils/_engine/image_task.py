@@ -190,7 +190,7 @@ def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> 
 
 
 def _load(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
-    """Load an archive that has the image by its name or id, or one image under whatever name: that one gets the name."""
+    """Load an archive that has the image by name or id, or one image under whatever name: that one gets the name."""
     from .._image.archives import load as load_archive
 
     by_id = is_digest(request.name)

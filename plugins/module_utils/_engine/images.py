@@ -41,9 +41,9 @@ def familiar(text: str) -> str:
     return parse_reference(text).familiar
 
 
-def repository_of(canonical: str) -> str:
-    """Domain and path of a canonical reference, whose tag or digest is its end."""
-    name, by_digest, _ = canonical.partition("@")
+def repository_of(reference: str) -> str:
+    """What is before the tag or the digest of a canonical reference, or of one as `familiar` writes it."""
+    name, by_digest, _ = reference.partition("@")
     return name if by_digest else name.rpartition(":")[0]
 
 
@@ -143,6 +143,14 @@ def pull(
 def _with_credentials(engine: Engine, username: str, password: str) -> Any:
     settings = engine.settings()
     return settings.with_credentials(username, password) if username else settings
+
+
+def remote_tags(engine: Engine, reference: Reference) -> list[str]:
+    """The tags that the registry has of a reference's repository."""
+    from .._image.registry import open_registry
+
+    with open_registry(reference, engine.settings()) as registry:
+        return list(registry.tags(reference.path))
 
 
 def newest_digest(engine: Engine, text: str, *, username: str = "", password: str = "") -> str:

@@ -60,7 +60,7 @@ def test_without_a_terminal_each_finished_layer_is_told_once(pipe):
     progress.finish()
     assert (
         os.read(reader, 4096)
-        == b"Pulling docker.io/library/a:1\nabababababab: Pull complete\ncdcdcdcdcdcd: Already exists\n"
+        == b"1: Pulling from library/a\nabababababab: Pull complete\ncdcdcdcdcdcd: Already exists\n"
     )
 
 
