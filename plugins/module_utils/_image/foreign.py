@@ -11,7 +11,7 @@ back must have the digest that the manifest says, like any layer.
 
 from __future__ import annotations
 
-from .._base.errors import Damaged, HullError, RegistryError, Unsupported
+from .._base.errors import HullError, RegistryError, Unsupported
 from .._base.values import replace
 from .blobs import Blob
 from .http import Client
@@ -110,5 +110,9 @@ class _ForeignBlob(Blob):
     def _client(self, url: Url) -> Client:
         """A client that knows nothing of us but whom this host is configured to trust there."""
         config = self._settings.config_for(url.authority)
-        config = replace(config, client_cert="", client_key="", tls_verify=True, credentials=None)
+        if config.blocked:
+            raise RegistryError(f"get {url.shown}: registries.json blocks {config.prefix}")
+        config = replace(
+            config, client_cert="", client_key="", certificates=(), tls_verify=True, credentials=None, token_hosts=()
+        )
         return Client(config, url)

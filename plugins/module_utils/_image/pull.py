@@ -21,7 +21,8 @@ from .._base.errors import Damaged, HullError, NotFound
 from .._base.values import Value
 from .manifest import MAX_INDEX_DEPTH, Index, Manifest, choose_platform, parse_config, parse_manifest
 from .platform import Platform, accepted_platforms, rank
-from .registry import open_registry
+from .policy import admit
+from .registry import Document, open_registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from .._store.records import ImageRecord
     from .blobs import Blob
     from .manifest import Descriptor, ImageConfig
+    from .policy_file import SignedBy
     from .reference import Reference
-    from .registry import Document, Registry
+    from .registry import Registry
     from .settings import RegistrySettings
     from .workers import Report
 
@@ -50,6 +52,7 @@ class Resolved(Value):
     index_digest: str
     manifest: Manifest
     config: ImageConfig
+    warnings: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -62,11 +65,14 @@ class Resolved(Value):
         return list(zip(self.config.diff_ids, self.manifest.layers))
 
 
-def head_digest(reference: Reference, *, config: RegistrySettings) -> str:
+def head_digest(reference: Reference, *, config: RegistrySettings, platform: Platform | None = None) -> str:
     """The digest that the registry has under a reference now: one HEAD request; none where the reference has a digest.
 
-    Raises NotFound, Denied, RegistryError.
+    Where the policy wants a signature, it is verified, for which the image of the platform is resolved. Raises
+    NotFound, Denied, RegistryError.
     """
+    if admit(config, reference):
+        return resolve(reference, platform, config=config).digest
     if reference.digest:
         return reference.digest
     with open_registry(reference, config) as registry:
@@ -79,7 +85,7 @@ def resolve(reference: Reference, platform: Platform | None, *, config: Registry
     Nothing is stored. Raises NotFound, Denied, Unsupported, Damaged, RegistryError.
     """
     with open_registry(reference, config) as registry:
-        return _resolve(registry, reference, platform)
+        return _resolve(registry, reference, platform, config)
 
 
 def pull(
@@ -98,10 +104,13 @@ def pull(
     `resolve` does, SyscallError for what the file system refuses.
     """
     with open_registry(reference, config) as registry:
+        demand = admit(config, reference)
         known = _known(paths, database, reference, platform)
         if known and (reference.digest or registry.head(reference.path, reference.tag) == known[1]):
+            if demand:
+                _verify(demand, registry, reference, (known[1], known[0].manifest_digest))
             return known[0]
-        return _bring(paths, database, registry, reference, platform, progress or _silent)
+        return _bring(paths, database, registry, reference, platform, config, progress or _silent)
 
 
 def _bring(
@@ -110,18 +119,23 @@ def _bring(
     registry: Registry,
     reference: Reference,
     platform: Platform | None,
+    config: RegistrySettings,
     progress: Progress,
 ) -> ImageRecord:
     """Fetch what is missing and record the image, again where layers are removed behind our back."""
-    resolved = _resolve(registry, reference, platform)
+    from .._store.claims import claim
+
+    resolved = _resolve(registry, reference, platform, config)
     progress("resolved", reference.canonical, 0, 0)
-    if platform is None and not _suits(resolved.config.platform, None):
-        progress("warning", f"{reference.familiar} is made for {resolved.config.platform}", 0, 0)
-    for _ in range(_ATTEMPTS):
-        _fetch_layers(paths, registry, reference.path, resolved, progress)
-        record = _record(paths, database, reference, resolved)
-        if record is not None:
-            return record
+    for text in resolved.warnings:
+        progress("warning", text, 0, 0)
+    blobs = [layer.digest for layer in resolved.manifest.layers]
+    with claim(paths, database, [resolved.config.diff_ids], blobs=blobs):
+        for _ in range(_ATTEMPTS):
+            _fetch_layers(paths, registry, reference.path, resolved, progress)
+            record = _record(paths, database, reference, resolved)
+            if record is not None:
+                return record
     raise HullError(
         f"pull {reference.familiar}: its layers vanish while it is pulled", hint="another process removes images"
     )
@@ -152,25 +166,60 @@ def _known(
     return (image, tag.digest) if is_best or is_only else None
 
 
-def _resolve(registry: Registry, reference: Reference, platform: Platform | None) -> Resolved:
+def _resolve(
+    registry: Registry, reference: Reference, platform: Platform | None, settings: RegistrySettings
+) -> Resolved:
+    """As `resolve`; whatever brings an image from a registry passes here, so this is where the policy is kept."""
+    demand = admit(settings, reference)
     document = registry.manifest(reference.path, reference.version)
     found = parse_manifest(document.data, document.media_type, document.digest)
     index_digest = found.digest if isinstance(found, Index) else ""
+    is_offered = False  # for a platform that suits, by an index
     for _ in range(MAX_INDEX_DEPTH):
         if not isinstance(found, Index):
             break
         entry = choose_platform(found, platform)
-        found = _entry_of(registry.manifest(reference.path, entry.digest), entry)
+        is_offered = is_offered or entry.platform is not None
+        found = _entry_of(_document(registry, reference.path, entry), entry)
     if isinstance(found, Index):
         raise Damaged(f"read index {index_digest}: more than {MAX_INDEX_DEPTH} indexes inside each other")
-    data = registry.small_blob(reference.path, found.config)
+    if demand:
+        _verify(demand, registry, reference, (index_digest, found.digest))
+    if any(layer.is_foreign for layer in found.layers):
+        from .foreign import check_foreign
+
+        check_foreign(found, settings)
+    data = found.config.data
+    data = registry.small_blob(reference.path, found.config) if data is None else data
     config = parse_config(data, found.config.digest, layer_count=len(found.layers))
-    if platform is not None and not _suits(config.platform, platform):
+    return Resolved(index_digest, found, config, _warnings(reference, config.platform, platform, is_offered))
+
+
+def _verify(demand: SignedBy, registry: Registry, reference: Reference, digests: tuple[str, ...]) -> None:
+    from .signatures import check_signature
+
+    check_signature(demand, registry, reference, digests)
+
+
+def _warnings(reference: Reference, made_for: Platform, wanted: Platform | None, is_offered: bool) -> tuple[str, ...]:
+    """What to say about an image's own platform; an index is believed where the two disagree. Raises NotFound."""
+    if _suits(made_for, wanted):
+        return ()
+    if is_offered:
+        return (f"{reference.familiar} says that it is made for {made_for}, its index offers it for another platform",)
+    if wanted is not None:
         raise NotFound(
-            f"image {reference.familiar}: it is made for {config.platform}, not for {platform}",
+            f"image {reference.familiar}: it is made for {made_for}, not for {wanted}",
             hint="choose another tag or platform",
         )
-    return Resolved(index_digest, found, config)
+    return (f"{reference.familiar} is made for {made_for}",)
+
+
+def _document(registry: Registry, repository: str, entry: Descriptor) -> Document:
+    """The document that an index's entry points to, from the index itself where it carries it along."""
+    if entry.data is None:
+        return registry.manifest(repository, entry.digest)
+    return Document(entry.data, entry.media_type, entry.digest)
 
 
 def _entry_of(document: Document, entry: Descriptor) -> Manifest | Index:
