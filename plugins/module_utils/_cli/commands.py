@@ -58,6 +58,12 @@ def _pruning() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _archives() -> tuple[Command, ...]:
+    from .archives import COMMANDS
+
+    return COMMANDS
+
+
 def _volumes() -> tuple[Command, ...]:
     from .volumes import COMMANDS
 
@@ -91,8 +97,9 @@ HOMES: dict[str, Home] = {
     "pull": _images,
     "images": _images,
     "rmi": _images,
-    "load": _images,
-    "import": _images,
+    "load": _archives,
+    "save": _archives,
+    "import": _archives,
     "tag": _images,
     "image inspect": _images,
     "image prune": _pruning,
@@ -118,6 +125,7 @@ _LONG_FORMS = {
     "image remove": "rmi",
     "image pull": "pull",
     "image load": "load",
+    "image save": "save",
     "image import": "import",
     "image tag": "tag",
     "volume list": "volume ls",
@@ -126,7 +134,7 @@ _LONG_FORMS = {
 _SECTIONS = (
     ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach").split()),
     ("Looking at them", "ps logs top port inspect".split()),
-    ("Images", "pull images tag rmi load import".split()),
+    ("Images", "pull images tag rmi load save import".split()),
     ("Host", "info version".split()),
 )
 _ASKS = ("--help", "help")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""`pull images tag rmi load import image inspect`."""
+"""`pull images tag rmi image inspect`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .ages import ago, date
 from .command import Command
 from .filters import filter_pairs
 from .flags import UsageError, many, switch, text
-from .printing import STDIN, is_terminal, put, put_line, put_untrusted, visible
+from .printing import put, put_line, put_untrusted, visible
 from .tables import Column, render_rows
 from .targets import for_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO, Any
+    from typing import Any
 
     from .._base.plan import Action
     from .._engine.engine import Engine
@@ -180,46 +180,6 @@ def _inspect(invocation: Invocation) -> int:
         )
 
 
-def _standard_input(what: str) -> IO[bytes]:
-    if is_terminal(STDIN):
-        raise UsageError(f"standard input is a terminal, not {what}", hint="give a file, or a pipe")
-    return open(STDIN, "rb", closefd=False)
-
-
-def _load(invocation: Invocation) -> int:
-    from .progress import ProgressOutput
-
-    path = invocation.text("input")
-    source = path if path and path != "-" else _standard_input("an archive")
-    with invocation.engine() as engine, ProgressOutput(quiet=invocation.is_on("quiet"), loading=True) as progress:
-        loaded = images.load(engine, source, progress=progress)
-    for item in loaded:
-        names = [images.familiar(name) for name in item.references]
-        for name in names:
-            put_line(f"Loaded image: {visible(name)}")
-        if not names:
-            put_line(f"Loaded image ID: {item.image_id}")
-    return 0
-
-
-def _import(invocation: Invocation) -> int:
-    path, *rest = invocation.arguments
-    if path.startswith(("http://", "https://")):
-        raise UsageError("a URL can't be imported", hint="fetch it and pipe it: curl ... | hull import - NAME")
-    source = _standard_input("an archive") if path == "-" else path
-    with invocation.engine() as engine:
-        record = images.import_rootfs(
-            engine,
-            source,
-            rest[0] if rest else "",
-            changes=tuple(invocation.items("change")),
-            message=invocation.text("message") or "",
-            platform=invocation.text("platform") or "",
-        )
-    put_line(record.id)
-    return 0
-
-
 COMMANDS = (
     Command(
         "pull",
@@ -268,29 +228,5 @@ COMMANDS = (
         _inspect,
         (text("format", "json, or a template of what to print", short="f"),),
         minimum=1,
-    ),
-    Command(
-        "load",
-        "[OPTIONS]",
-        "Add images from an archive (docker save, OCI) or an OCI layout directory",
-        _load,
-        (
-            text("input", "file or directory; standard input without it", "path", short="i"),
-            switch("quiet", "no progress", short="q"),
-        ),
-        maximum=0,
-    ),
-    Command(
-        "import",
-        "[OPTIONS] FILE|- [NAME[:TAG]]",
-        "Make an image of a root file system's tarball",
-        _import,
-        (
-            many("change", "set a part of the configuration (CMD, ENV, WORKDIR ...)", short="c", option="changes"),
-            text("message", "comment of the image", short="m"),
-            text("platform", "platform of the image, such as linux/arm64"),
-        ),
-        minimum=1,
-        maximum=2,
     ),
 )

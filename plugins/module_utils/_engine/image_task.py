@@ -171,7 +171,9 @@ def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> 
     if request.source == "load":
         return _load(engine, request, progress)
     if request.source == "import":
-        return images.import_rootfs(
+        from .archives import import_rootfs
+
+        return import_rootfs(
             engine,
             request.import_path,
             request.name,
@@ -191,7 +193,7 @@ def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> 
 
 def _load(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
     """Load an archive that has the image by name or id, or one image under whatever name: that one gets the name."""
-    from .._image.archives import load as load_archive
+    from .archives import load
 
     by_id = is_digest(request.name)
     wanted = request.name if by_id else images.reference_of(engine, request.name).canonical
@@ -203,7 +205,7 @@ def _load(engine: Engine, request: ImageRequest, progress: Progress | None) -> I
             held = ", ".join(sorted(ids) if by_id else map(images.familiar, names)) or "images without names"
             raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {held}")
 
-    loaded = load_archive(engine.paths, engine.records, request.load_path, progress=progress, accept=accept)
+    loaded = load(engine, request.load_path, progress=progress, accept=accept)
     if not by_id and not any(wanted in item.references for item in loaded):
         images.tag(engine, loaded[0].image_id, request.name)
     return images.find(engine, request.name)

@@ -18,7 +18,7 @@ from .image_facts import inspect_image
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import IO, Any
+    from typing import Any
 
     from .._image.reference import Reference
     from .._store.database import Database
@@ -217,38 +217,6 @@ def _has_platform(record: ImageRecord, platform: str) -> bool:
     wanted, config = parse_platform(platform), read_config(record)
     same_variant = not wanted.variant or not config.variant or wanted.variant == config.variant
     return (wanted.os, wanted.architecture) == (config.os, config.architecture) and same_variant
-
-
-def load(engine: Engine, source: str | IO[bytes], *, progress: Progress | None = None) -> list[Any]:
-    """Add the images of a docker-archive, an oci-archive or an OCI layout directory; what was named keeps its names."""
-    from .._image.archives import load as load_archive
-
-    return load_archive(engine.paths, engine.records, source, progress=progress)
-
-
-def import_rootfs(
-    engine: Engine,
-    source: str | IO[bytes],
-    text: str = "",
-    *,
-    changes: tuple[str, ...] = (),
-    message: str = "",
-    platform: str = "",
-) -> ImageRecord:
-    """Make an image of one layer from a root file system's tarball, plain or compressed."""
-    from .._image.platform import parse_platform
-    from .._image.rootfs import import_rootfs as import_tarball
-
-    reference = reference_of(engine, text) if text else None
-    return import_tarball(
-        engine.paths,
-        engine.records,
-        source,
-        reference,
-        changes=changes,
-        message=message,
-        platform=parse_platform(platform) if platform else None,
-    )
 
 
 def tag(engine: Engine, source: str, target: str) -> bool:

@@ -14,6 +14,7 @@ import os
 from .._base.digests import sha256_of
 from .._base.errors import Damaged, HullError
 from .._base.values import Value
+from .._store.claims import claim
 from .._store.garbage import sweep_temporary
 from .._store.layers import describe
 from .._store.records import BlobRecord
@@ -26,7 +27,7 @@ from .register import NewImage, discard_layers, register, render_manifest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import IO
 
     from .._base.paths import Paths
@@ -63,15 +64,25 @@ def load(
     destination = Destination(paths, database, keep_blobs, progress or _silent)
     with open_archive(path_or_stream) as files:
         try:
-            files.receive(destination)
-            found = find_images(files)
-            loaded = [Loaded(image.config.digest, image.references) for image in found]
-            if accept is not None:
-                accept(loaded)
-            _bring(destination, files, found)
-            return loaded
+            with claim(paths, database):
+                return _load(destination, files, accept)
         finally:
             _discard(destination, files)
+
+
+def _load(destination: Destination, files: ArchiveFiles, accept: Callable[[list[Loaded]], None] | None) -> list[Loaded]:
+    files.receive(destination)
+    found = find_images(files)
+    loaded = [Loaded(image.config.digest, image.references) for image in found]
+    if accept is not None:
+        accept(loaded)
+    layers = [layer for image in found for layer in image.layers]
+    for _ in range(_ATTEMPTS):
+        files.bring(destination, layers)
+        images = [_new_image(destination.paths, image) for image in found]
+        if register(destination.paths, destination.database, images) is not None:
+            return loaded
+    raise HullError(f"load {files.what}: its layers vanish while it is loaded", hint="another process removes images")
 
 
 def find_images(files: ArchiveFiles) -> list[ArchivedImage]:
@@ -86,17 +97,6 @@ def find_images(files: ArchiveFiles) -> list[ArchivedImage]:
         f"load {files.what}: neither a docker-archive ({LIST}) nor an OCI layout ({MARK}, {INDEX})",
         hint="a root file system's tarball is imported, not loaded",
     )
-
-
-def _bring(destination: Destination, files: ArchiveFiles, found: Sequence[ArchivedImage]) -> None:
-    """Layers first, then records; again where layers are removed in between."""
-    layers = [layer for image in found for layer in image.layers]
-    for _ in range(_ATTEMPTS):
-        files.bring(destination, layers)
-        images = [_new_image(destination.paths, image) for image in found]
-        if register(destination.paths, destination.database, images) is not None:
-            return
-    raise HullError(f"load {files.what}: its layers vanish while it is loaded", hint="another process removes images")
 
 
 def _new_image(paths: Paths, image: ArchivedImage) -> NewImage:
