@@ -9,6 +9,10 @@
         ...
         server.requests()              # what arrived, in order
 
+With `uploads=True` it takes images, too (`server.uploads` has the switches of that half), and a blob is only in the
+repositories that it was added or pushed to; `interrupt` breaks a body off while it is sent. Asked under the name
+`localhost` it is a storage server that knows no users.
+
 Faults are set before it starts. It is also a token server (`/token`, with `users` by name) and a proxy: requests for
 another host's http URLs are answered by itself, CONNECT leads to `tunnel_to`.
 """
@@ -31,6 +35,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.images import Image, digest_of
+from tests.support.uploads import Uploads
 
 
 @dataclass
@@ -130,6 +135,16 @@ class _Rule:
 
 
 @dataclass
+class _Interruption:
+    method: str
+    part: str
+    after: int
+    left: int
+    keep: bool
+    answer: Fault | None
+
+
+@dataclass
 class Request:
     """A request as it arrived; header names in lower case."""
 
@@ -153,6 +168,7 @@ class FaultyRegistry:
         certificate: str = "",
         token_lifetime_s: int = 300,
         tunnel_to: str = "",
+        uploads: bool = False,
     ) -> None:
         self.users = users or {}
         self.need_token, self.need_basic, self.ranges = need_token, need_basic, ranges
@@ -161,7 +177,9 @@ class FaultyRegistry:
         self._certificate = certificate
         self._manifests: dict[str, tuple[bytes, str]] = {}
         self._blobs: dict[str, bytes] = {}
+        self.uploads = Uploads(self._blobs, self._manifests) if uploads else None
         self._rules: list[_Rule] = []
+        self._interruptions: list[_Interruption] = []
         self._lock = threading.Lock()
         self._pid = 0
         self._log = ""
@@ -175,6 +193,8 @@ class FaultyRegistry:
     def add(self, repository: str, version: str, image: Image) -> str:
         """Put an image here; the reference to pull."""
         self._blobs.update(image.blobs)
+        if self.uploads:
+            self.uploads.held |= {(repository, digest) for digest in image.blobs}
         self.add_manifest(repository, image.digest, image.manifest, image.media_type)
         return self.add_manifest(repository, version, image.manifest, image.media_type)
 
@@ -186,6 +206,24 @@ class FaultyRegistry:
     def fault(self, method: str, part: str, fault: Fault, *, times: int = -1) -> None:
         """Apply a fault to the next `times` requests (-1: all) whose path contains `part`. Rules act in order."""
         self._rules.append(_Rule(method, part, fault, times))
+
+    def interrupt(
+        self, method: str, part: str, after: int, *, times: int = -1, keep: bool = True, answer: Fault | None = None
+    ) -> None:
+        """Stop reading a body after so many bytes: break the connection off, or send an `answer` and close it.
+
+        With `keep` an upload's session has what arrived, as Docker's registry does.
+        """
+        self._interruptions.append(_Interruption(method, part, after, times, keep, answer))
+
+    def interruption(self, method: str, target: str) -> _Interruption | None:
+        """The interruption that a request is to have; in the server's process."""
+        with self._lock:
+            for rule in self._interruptions:
+                if rule.left and rule.method == method and rule.part in target:
+                    rule.left -= 1
+                    return rule
+        return None
 
     def __enter__(self) -> FaultyRegistry:
         handle, self._log = tempfile.mkstemp(prefix="hull-faulty-")
@@ -228,10 +266,11 @@ class FaultyRegistry:
         server.handle_error = lambda *_: None  # type: ignore[method-assign]
         server.serve_forever()
 
-    def answer(self, method: str, target: str, headers: dict[str, str], form: str = "") -> Answer:
+    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> Answer:
         """The answer to a request, faults applied; in the server's process."""
         self.remember(method, target, headers)
-        answer = self._right_answer(target, headers, form)
+        answer = self._push_answer(method, target, headers, body) if self.uploads else None
+        answer = answer or self._right_answer(target, headers, body.decode("latin-1"))
         with self._lock:
             for rule in self._rules:
                 if rule.left and rule.method == method and rule.part in target:
@@ -247,11 +286,38 @@ class FaultyRegistry:
         os.write(fd, line.encode())
         os.close(fd)
 
+    def _push_answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        """The answer to a request of a push, None where it is none."""
+        assert self.uploads is not None
+        path = urlsplit(target).path
+        if method in ("GET", "HEAD") and "/blobs/sha256:" in path:
+            repository, _, digest = path[len("/v2/") :].partition("/blobs/")
+            if not self._check(method, target, headers) and not self.uploads.has(repository, digest):
+                return Answer(404, {}, b"")
+            return None
+        if not path.startswith("/v2/") or (method in ("GET", "HEAD") and "/blobs/uploads/" not in path):
+            return None
+        denied = self._check(method, target, headers)
+        if denied is not None:
+            return denied
+        if len(body) > self.uploads.largest_body:
+            return Answer(413, {"Content-Type": "text/html"}, b"<html>413 Request Entity Too Large</html>")
+        scopes = scopes_of(headers.get("authorization", "")) if self.need_token else None
+        reply = self.uploads.reply(method, target, headers, body, scopes)
+        return Answer(reply.status, reply.headers, reply.body) if reply else None
+
+    def receive(self, rule: _Interruption, target: str, data: bytes) -> None:
+        """Take the part of a body that came before it was interrupted."""
+        if rule.keep and self.uploads:
+            session = urlsplit(target).path.rpartition("/")[2]
+            if session in self.uploads.sessions:
+                self.uploads.sessions[session] += data
+
     def _right_answer(self, target: str, headers: dict[str, str], form: str) -> Answer:
         path = urlsplit(target).path
         if path == "/token":
             return self._token(form or urlsplit(target).query, headers)
-        denied = self._check(target, headers)
+        denied = self._check("GET", target, headers)
         if denied is not None:
             return denied
         key = path[len("/v2/") :]
@@ -275,13 +341,16 @@ class FaultyRegistry:
         headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         return Answer(206, headers, data[start:])
 
-    def _check(self, target: str, headers: dict[str, str]) -> Answer | None:
+    def _check(self, method: str, target: str, headers: dict[str, str]) -> Answer | None:
         """A 401 where the request does not carry what is asked for."""
+        if headers.get("host", "").startswith("localhost"):
+            return None
         given = headers.get("authorization", "")
         repository = urlsplit(target).path[len("/v2/") :].partition("/manifests/")[0].partition("/blobs/")[0]
         body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
-        if self.need_token and given != f"Bearer {token_for(f'repository:{repository}:pull')}":
-            scope = f"repository:{repository}:pull"
+        scope = f"repository:{repository}:{'pull' if method in ('GET', 'HEAD') else 'pull,push'}"
+        known = scopes_of(given).split()
+        if self.need_token and scope not in known and scope + ",push" not in known:
             challenge = f'Bearer realm="{self.realm}",service="faulty, \\"test\\"",scope="{scope}"'
             return Answer(401, {"WWW-Authenticate": challenge}, body)
         if self.need_basic and not self._is_user(given):
@@ -304,7 +373,7 @@ class FaultyRegistry:
         is_known = identity in map(identity_for, self.users) if identity else self._is_user(given)
         if (self.users or given) and not is_known:
             return Answer(401, {}, b'{"details":"incorrect username or password"}')
-        document: dict[str, Any] = {"token": token_for(query["scope"][0]), "expires_in": self.token_lifetime_s}
+        document: dict[str, Any] = {"token": token_for(" ".join(query["scope"])), "expires_in": self.token_lifetime_s}
         return Answer(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
 
 
@@ -316,6 +385,12 @@ def identity_for(user: str) -> str:
 def token_for(scope: str) -> str:
     """The token that opens a scope."""
     return "token-" + base64.urlsafe_b64encode(scope.encode()).decode().rstrip("=")
+
+
+def scopes_of(authorization: str) -> str:
+    """The scopes, separated by spaces, that a token of `token_for` in a header opens; empty for anything else."""
+    _, mark, text = authorization.partition("Bearer token-")
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode() if mark else ""
 
 
 def _splice(source: socket.socket, target: socket.socket) -> None:
@@ -337,8 +412,34 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(send_body=False)
 
     def do_POST(self) -> None:
-        form = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        self._answer(send_body=True, form=form.decode())
+        self._take()
+
+    def do_PUT(self) -> None:
+        self._take()
+
+    def do_PATCH(self) -> None:
+        self._take()
+
+    def _take(self) -> None:
+        """A request with a body, unless it is to be interrupted."""
+        size = int(self.headers.get("Content-Length", "0"))
+        rule = self.owner.interruption(self.command, self.path)
+        if rule is None or size <= rule.after:
+            self._answer(send_body=True, body=self.rfile.read(size))
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.owner.remember(self.command, self.path, headers)
+        self.owner.receive(rule, self.path, self.rfile.read(rule.after))
+        answer = Answer(200, {}, b"")
+        (rule.answer or reset())(answer)
+        answer.cut_after = len(answer.body)
+        self._send(answer, send_body=True)
+        if rule.answer:  # as nginx does: closing with bytes unread would take the answer away from the client
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                while self.connection.recv(65536):
+                    pass
 
     def do_CONNECT(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -359,9 +460,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Nothing on the terminal; the log file has it."""
 
-    def _answer(self, *, send_body: bool, form: str = "") -> None:
+    def _answer(self, *, send_body: bool, body: bytes = b"") -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.owner.answer(self.command, self.path, headers, form)
+        self._send(self.owner.answer(self.command, self.path, headers, body), send_body=send_body)
+
+    def _send(self, answer: Answer, *, send_body: bool) -> None:
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.close_connection = True
