@@ -158,6 +158,11 @@ class Authenticator:
         return chosen.scheme == "bearer" or self.is_known
 
     @property
+    def scheme(self) -> str:
+        """How the registry wants to know who we are: `bearer` or `basic`; empty as long as it did not ask."""
+        return self._challenge.scheme if self._challenge else ""
+
+    @property
     def is_known(self) -> bool:
         """Whether there is a user name, or a token that stands for one."""
         return self._credentials is not None

@@ -106,6 +106,7 @@ class Blob:
         """Close the broken transfer and wait, or raise where there is no progress any more."""
         url = self._response.url if self._response else None
         self.close()
+        self._registry.note_fault()
         if self.position - self._fault_at >= _PROGRESS:
             self._faults = 0
         self._fault_at = self.position
@@ -185,6 +186,6 @@ class Blob:
 
     def _wrong(self, problem: str) -> Damaged:
         return Damaged(
-            f"get blob {self._descriptor.digest} of {self._registry.domain}/{self._repository}: it {problem}",
+            f"get blob {self._descriptor.digest} of {self._registry.serving}/{self._repository}: it {problem}",
             hint="something between this host and the registry changes data, or the registry is damaged",
         )

@@ -12,6 +12,7 @@ Source: RFC 9110, RFC 9112 (message framing: section 6), RFC 9110 section 9.3.6 
 from __future__ import annotations
 
 import _socket
+import time
 
 from .._base.errors import Damaged, RegistryError
 from .._base.values import Value
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     RequestBody = Union[bytes, BodySource]
 
 CONNECT_TIMEOUT_S = 10.0
-STALL_TIMEOUT_S = 60.0
+_TRICKLE = 64 * 1024  # what has to come for each stall timeout of waiting
 _MAX_HEAD = 128 * 1024
 _MAX_LINE = 8192
 _CHUNK = 65536
@@ -59,6 +60,10 @@ class Broken(OSError):
 
 class NotHttp(Broken):
     """The other side speaks something else, such as TLS; trying again does not help."""
+
+
+class Stalled(Broken):
+    """The other side has not closed the connection, but sends or takes nothing, or next to nothing."""
 
 
 class Head(Value):
@@ -92,8 +97,13 @@ class Proxy(Value):
 class Connection:
     """An open connection to one origin. Owns the socket."""
 
-    def __init__(self, sock: Any, *, absolute_targets: bool = False, proxy_authorization: str = "") -> None:
+    def __init__(
+        self, sock: Any, stall_timeout_s: float, *, absolute_targets: bool = False, proxy_authorization: str = ""
+    ) -> None:
         self._socket = sock
+        self._stall_timeout_s = stall_timeout_s
+        self._waited_s = 0.0
+        self._since = 0
         self._buffer = b""
         self._absolute = absolute_targets
         self._proxy_authorization = proxy_authorization
@@ -121,7 +131,7 @@ class Connection:
             raise RegistryError(f"request {url.shown}: a header holds a line break")
         start = "\r\n".join([*lines, "", ""]).encode("latin-1")
         if isinstance(body, bytes) and size <= _PIECE:
-            self._socket.sendall(start + body)
+            self._send_all(start + body)
             return self.receive_head()
         try:
             self._send_pieces(start, body)
@@ -131,10 +141,10 @@ class Connection:
 
     def _send_pieces(self, start: bytes, body: RequestBody) -> None:
         """Send a large body; each piece has the stall timeout for itself."""
-        self._socket.sendall(start)
+        self._send_all(start)
         if isinstance(body, bytes):
             for place in range(0, len(body), _PIECE):
-                self._socket.sendall(body[place : place + _PIECE])
+                self._send_all(body[place : place + _PIECE])
             return
         left = body.size
         with body.open() as source:
@@ -142,8 +152,14 @@ class Connection:
                 data = source.read(min(left, _PIECE))
                 if not data:
                     raise Damaged(f"send a body of {body.size} bytes: its source ends {left} bytes before")
-                self._socket.sendall(data)
+                self._send_all(data)
                 left -= len(data)
+
+    def _send_all(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except _socket.timeout as error:
+            raise Stalled(f"the other side takes nothing for {self._stall_timeout_s:g} s") from error
 
     def receive_head(self) -> Head:
         """The head of the next final answer; interim ones (1xx) are skipped."""
@@ -159,22 +175,37 @@ class Connection:
             text, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
             head = parse_head(text)
             self.used = True
+            self._waited_s, self._since = 0.0, 0
             if head.status >= 200 or head.status == 101:
                 return head
 
     def _fill(self) -> None:
-        data = self._socket.recv(_CHUNK)
+        data = self._receive(_CHUNK)
         if not data:
             raise Broken("the connection was closed before the answer was complete")
         self._buffer += data
+
+    def _receive(self, limit: int) -> bytes:
+        """What comes, empty at the end. Raises Stalled where waiting for it takes too long, also in small steps."""
+        began = time.monotonic()
+        try:
+            data: bytes = self._socket.recv(limit)
+        except _socket.timeout as error:
+            raise Stalled(f"nothing came for {self._stall_timeout_s:g} s") from error
+        self._waited_s += time.monotonic() - began
+        self._since += len(data)
+        if self._since >= _TRICKLE:
+            self._waited_s, self._since = 0.0, 0
+        elif self._waited_s > self._stall_timeout_s:
+            raise Stalled(f"only {self._since} bytes came in {self._waited_s:.0f} s of waiting")
+        return data
 
     def receive(self, limit: int) -> bytes:
         """At least one byte and at most `limit`; empty where the other side has closed."""
         if self._buffer:
             data, self._buffer = self._buffer[:limit], self._buffer[limit:]
             return data
-        data = self._socket.recv(limit)
-        return bytes(data)
+        return self._receive(limit)
 
     def receive_line(self) -> bytes:
         """A line without its end."""
@@ -268,7 +299,9 @@ def _length(head: Head) -> int:
     return int(text)
 
 
-def open_connection(url: Url, proxy: Proxy | None, context: ssl.SSLContext | None) -> Connection:
+def open_connection(
+    url: Url, proxy: Proxy | None, context: ssl.SSLContext | None, stall_timeout_s: float
+) -> Connection:
     """A connection for requests to the origin of `url`, with TLS where a context is given.
 
     Raises RegistryError where the other side can't be reached or is not who it should be; OSError where a connection
@@ -276,18 +309,18 @@ def open_connection(url: Url, proxy: Proxy | None, context: ssl.SSLContext | Non
     """
     sock = _connect(proxy.host, proxy.port) if proxy else _connect(url.host, url.port)
     try:
-        sock.settimeout(STALL_TIMEOUT_S)
+        sock.settimeout(stall_timeout_s)
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         if proxy and context:
-            _tunnel(sock, url, proxy)
+            _tunnel(sock, url, proxy, stall_timeout_s)
         if context:
-            sock = _start_tls(sock, url, context)
+            sock = _start_tls(sock, url, context, stall_timeout_s)
     except BaseException:
         sock.close()
         raise
     if proxy and not context:
-        return Connection(sock, absolute_targets=True, proxy_authorization=proxy.authorization)
-    return Connection(sock)
+        return Connection(sock, stall_timeout_s, absolute_targets=True, proxy_authorization=proxy.authorization)
+    return Connection(sock, stall_timeout_s)
 
 
 def _connect(host: str, port: int) -> Any:
@@ -319,8 +352,8 @@ def _connect(host: str, port: int) -> Any:
     ) from problem
 
 
-def _tunnel(sock: Any, url: Url, proxy: Proxy) -> None:
-    connection = Connection(sock)
+def _tunnel(sock: Any, url: Url, proxy: Proxy, stall_timeout_s: float) -> None:
+    connection = Connection(sock, stall_timeout_s)
     host = f"[{url.host}]" if ":" in url.host else url.host
     lines = [f"CONNECT {host}:{url.port} HTTP/1.1", f"Host: {host}:{url.port}"]
     if proxy.authorization:
@@ -336,20 +369,24 @@ def _tunnel(sock: Any, url: Url, proxy: Proxy) -> None:
         )
 
 
-def _start_tls(sock: Any, url: Url, context: ssl.SSLContext) -> Any:
+def _start_tls(sock: Any, url: Url, context: ssl.SSLContext, stall_timeout_s: float) -> Any:
     import socket
     import ssl
 
     plain = socket.socket(fileno=sock.detach())
-    plain.settimeout(STALL_TIMEOUT_S)
+    plain.settimeout(stall_timeout_s)
     try:
         return context.wrap_socket(plain, server_hostname=url.host)
     except ssl.SSLCertVerificationError as error:
         plain.close()
         raise RegistryError(
             f"connect to {url.authority}: its certificate is not accepted: {error.verify_message}",
-            hint="check the host's name and clock; for a private authority set ca_file in registries.json",
+            hint="check the host's name and clock; for a private authority set ca_file in registries.json, or put its "
+            "certificate into certs.d",
         ) from error
+    except _socket.timeout as error:
+        plain.close()
+        raise Stalled(f"no TLS handshake within {stall_timeout_s:g} s") from error
     except ssl.SSLError as error:
         plain.close()
         raise RegistryError(

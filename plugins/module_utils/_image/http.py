@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import time
 
-from .._base.errors import Damaged, RegistryError
+from .._base.errors import Damaged, HullError, RegistryError, Timeout
 from .._base.values import Value
-from .connections import Body, Connection, NotHttp, open_connection
+from .connections import Body, Connection, NotHttp, Stalled, open_connection
 from .proxies import find_proxy
 from .urls import Url, join_url
 
@@ -82,9 +82,12 @@ class Response:
 class Client:
     """Requests to one registry and to where it redirects."""
 
-    def __init__(self, config: RegistryConfig, home: Url, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, config: RegistryConfig, home: Url, environ: Mapping[str, str] | None = None, *, domain: str = ""
+    ) -> None:
         self._config = config
         self._home = home
+        self._domain = domain or home.authority
         self._environ = os.environ if environ is None else environ
         self._idle: dict[tuple[str, str, int], list[Connection]] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
@@ -114,7 +117,7 @@ class Client:
 
         `Authorization` in the headers is meant for the origin of `url` only, and so is a body that `is_secret`.
         With one attempt nothing is sent twice, not even where an idle connection turns out to be closed. Raises
-        RegistryError where no answer can be had.
+        RegistryError or Timeout where no answer can be had.
         """
         for attempt in range(attempts):
             try:
@@ -176,7 +179,9 @@ class Client:
                 # The server may close an idle connection at any time; that is no fault and costs no attempt.
                 connection = self._take(url)
         context = self._context(url) if url.scheme == "https" else None
-        return self._send(open_connection(url, find_proxy(url, self._environ), context), method, url, full, body)
+        proxy = find_proxy(url, self._environ)
+        connection = open_connection(url, proxy, context, self._config.stall_timeout_s)
+        return self._send(connection, method, url, full, body)
 
     def _take(self, url: Url) -> Connection | None:
         connections = self._idle.get(url.origin)
@@ -196,29 +201,10 @@ class Client:
         """TLS as configured for the registry itself; elsewhere the same authorities, always checked, no client key."""
         is_home = (url.host, url.port) == (self._home.host, self._home.port)
         if is_home not in self._contexts:
-            self._contexts[is_home] = _make_context(self._config, is_home)
+            from .certificates import make_context
+
+            self._contexts[is_home] = make_context(self._config, self._domain, is_home=is_home)
         return self._contexts[is_home]
-
-
-def _make_context(config: RegistryConfig, is_home: bool) -> ssl.SSLContext:
-    import ssl
-
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        if config.ca_file:
-            context.load_verify_locations(config.ca_file)
-        if is_home and config.client_cert:
-            context.load_cert_chain(config.client_cert, config.client_key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise RegistryError(
-            f"read the certificates for {config.prefix}: {error.strerror or error}",
-            hint="check ca_file, client_cert and client_key in registries.json",
-        ) from error
-    if is_home and not config.tls_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def check_redirect(url: Url, target: Url) -> None:
@@ -253,15 +239,19 @@ def wanted_pause_s(response: Response, attempt: int) -> float:
     return pause_s(attempt)
 
 
-def broken(method: str, url: Url, error: OSError, attempts: int) -> RegistryError:
-    """The error for a connection that did not hold, with what may cure it."""
+def broken(method: str, url: Url, error: OSError, attempts: int) -> HullError:
+    """The error for a connection that did not hold, with what may cure it.
+
+    RegistryError; Timeout for one that stalls.
+    """
     reason = error.strerror or str(error) or type(error).__name__
     tls = "if this registry speaks TLS, set plain_http to false for it in registries.json"
     hint = "try again later; check the network between this host and the registry"
     if url.scheme == "http":
         hint = tls if isinstance(error, NotHttp) else f"{hint}; {tls}"
     times = f" ({attempts} attempts)" if attempts > 1 else ""
-    return RegistryError(f"{method} {url.shown}: {reason}{times}", hint=hint)
+    kind = Timeout if isinstance(error, Stalled) else RegistryError
+    return kind(f"{method} {url.shown}: {reason}{times}", hint=hint)
 
 
 class ErrorText(Value):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""One registry as the pull sees it: documents by tag or digest, checked, and blobs (`blobs.py`).
+"""One registry: documents by tag or digest, checked, blobs (`blobs.py`), and requests of all other kinds.
 
-Nothing is stored here. Authentication is loaded when a registry asks for it.
+Nothing is stored here. Authentication is loaded when a registry asks for it, mirrors (`mirrors.py`) where there are
+any, lists (`listings.py`) by who wants them.
 
 Source: OCI distribution specification 1.1, "Pull".
 """
@@ -14,8 +15,7 @@ import time
 from .._base.digests import check_digest, is_digest
 from .._base.errors import Damaged, Denied, HullError, NotFound, RegistryError
 from .._base.values import Value
-from .credentials import find_credentials
-from .http import ATTEMPTS, Client, broken, check_redirect, pause_s, read_error
+from .http import ATTEMPTS, Client, broken, check_redirect, pause_s, read_error, wanted_pause_s
 from .manifest import ACCEPTED, MAX_DOCUMENT
 from .proxies import is_loopback
 from .reference import HUB
@@ -23,12 +23,12 @@ from .urls import Url, join_url, parse_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from .auth import Authenticator
     from .blobs import Blob
-    from .connections import RequestBody
+    from .connections import Head, RequestBody
     from .http import Response
     from .manifest import Descriptor
     from .reference import Reference
@@ -48,10 +48,34 @@ class Document(Value):
 
 
 def open_registry(reference: Reference, settings: RegistrySettings) -> Registry:
-    """The registry of a reference, with its settings and the credentials from there or from other tools' files."""
+    """The registry of a reference, with its settings and mirrors, and the credentials from there or from files.
+
+    Raises Denied where the settings block it.
+    """
     config = settings.config_for(reference.name)
-    credentials = config.credentials or find_credentials(reference.name)
-    return Registry(reference.domain, config, credentials=credentials)
+    if config.blocked:
+        raise Denied(
+            f"image {reference.familiar}: what begins with {config.prefix} is blocked",
+            hint=f"set blocked to false in {settings.source} to allow it",
+        )
+    name = config.locate(reference.name)
+    if config.mirrors:
+        from .mirrors import MirroredRegistry, open_mirrors
+
+        mirrors = open_mirrors(reference.name, config, settings)
+        return MirroredRegistry(reference.domain, config, mirrors, credentials_of(name, settings))
+    return Registry(reference.domain, config, find=credentials_of(name, settings))
+
+
+def credentials_of(name: str, settings: RegistrySettings) -> Callable[[], Credentials | None]:
+    """How to look for the credentials that files and helpers have for `domain/path`."""
+
+    def find() -> Credentials | None:
+        from .credentials import find_credentials
+
+        return find_credentials(name, own_file=settings.auth_file)
+
+    return find
 
 
 class Registry:
@@ -66,13 +90,18 @@ class Registry:
         config: RegistryConfig,
         *,
         credentials: Credentials | None = None,
+        find: Callable[[], Credentials | None] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
+        """`find` gives credentials where none are here, once the registry asks for some."""
         self.domain = domain
+        self.warnings: list[str] = []  # what the registry wants people to know, each text once
         self._config = config
         self._credentials = credentials or config.credentials
-        self._home = home_url(domain, config)
-        self._client = Client(config, self._home, environ)
+        self._find = find
+        host = config.locate(domain + "/").partition("/")[0] if config.location else domain
+        self._home = home_url(host, config)
+        self._client = Client(config, self._home, environ, domain=host)
         self._auth: Authenticator | None = None  # until the registry asks
 
     def __enter__(self) -> Registry:
@@ -140,9 +169,61 @@ class Registry:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         response = self.request("GET", repository, f"blobs/{digest}", headers)
         if response.status not in (200, 206, 416) or (response.status != 200 and not offset):
-            error = self.refused(f"{self.domain}/{repository}, blob {digest}", response, "push the image again")
-            raise error
+            raise self.refused(f"{self.domain}/{repository}, blob {digest}", response, "push the image again")
         return response
+
+    def note_fault(self) -> None:
+        """A blob's transfer broke off. Where there is a choice, the next one comes from elsewhere."""
+
+    @property
+    def serving(self) -> str:
+        """Who gave the last answer, for messages."""
+        return self.domain
+
+    @property
+    def auth_scheme(self) -> str:
+        """How the registry wanted to know who we are: `bearer`, `basic`, or empty where it did not ask."""
+        return self._auth.scheme if self._auth else ""
+
+    @property
+    def home(self) -> Url:
+        """Where the registry is, the path empty."""
+        return self._home
+
+    def ping(self) -> Head:
+        """Ask the registry's root, logging in where it wants that; the head of its answer.
+
+        Raises Denied where it does not let us in, RegistryError where it is no registry.
+        """
+        response = self.request("GET", "", "", {})
+        if response.status != 200:
+            raise self.refused(f"registry {self.domain}", response, "check the registry's name and port")
+        response.close()
+        return response.head
+
+    def tags(self, repository: str) -> list[str]:
+        """All tags of a repository, as the registry orders them. Raises NotFound, Denied, RegistryError, Damaged."""
+        from .listings import list_tags
+
+        return list_tags(self, repository)
+
+    def catalog(self) -> list[str]:
+        """All repositories. Raises Denied where the registry does not tell that, as many do."""
+        from .listings import list_repositories
+
+        return list_repositories(self)
+
+    def referrers(self, repository: str, digest: str, artifact_type: str = "") -> list[Descriptor]:
+        """What refers to a manifest, such as signatures; of one type where that is given. Raises as `tags`."""
+        from .listings import list_referrers
+
+        return list_referrers(self, repository, digest, artifact_type)
+
+    def delete_manifest(self, repository: str, version: str) -> None:
+        """Delete a manifest by its digest, or a tag. Raises NotFound, Denied, Unsupported where that is off."""
+        from .listings import delete_manifest
+
+        delete_manifest(self, repository, version)
 
     def _name(self, repository: str, version: str) -> str:
         return f"image {self.domain}/{repository}{'@' if ':' in version else ':'}{version}"
@@ -183,6 +264,7 @@ class Registry:
         again. The answer's status is the caller's business (`refused` words it); close it or read its body.
         Raises Denied, RegistryError, Timeout.
         """
+        repository = self._located(repository)
         url = path if isinstance(path, Url) else self._url(repository, path)
         own = (f"repository:{repository}:{','.join(actions)}",) if repository else ()
         scopes = tuple(sorted({*own, *extra_scopes}))
@@ -193,6 +275,7 @@ class Registry:
             )
             is_refusal = response.status == 401 and response.url.origin == self._home.origin
             if not is_refusal or attempt == _LOGINS or not self._take_up(response, scopes, again=attempt > 0):
+                self._note_warnings(response)
                 return response
             read_error(response)
         raise AssertionError("unreachable")
@@ -206,6 +289,20 @@ class Registry:
         check_redirect(response.url, url)
         return url
 
+    def _located(self, repository: str) -> str:
+        """The repository's name where its registry really is."""
+        if not self._config.location or not repository:
+            return repository
+        return self._config.locate(f"{self.domain}/{repository}").partition("/")[2]
+
+    def _note_warnings(self, response: Response) -> None:
+        """Source: OCI distribution specification 1.1, "Warnings"."""
+        for value in response.head.all("warning"):
+            text = value.partition('"')[2].rpartition('"')[0].replace('\\"', '"')
+            text = "".join(char if char.isprintable() else " " for char in text[:500]).strip()
+            if value.startswith("299 - ") and text and text not in self.warnings:
+                self.warnings.append(text)
+
     def _url(self, repository: str, path: str) -> Url:
         place = f"{repository}/{path}" if repository else path
         return Url(self._home.scheme, self._home.host, self._home.port, f"/v2/{place}")
@@ -218,6 +315,8 @@ class Registry:
         from .auth import Authenticator, parse_challenges
 
         if self._auth is None:
+            if self._credentials is None and self._find is not None:
+                self._credentials = self._find()
             hosts = self._config.token_hosts
             self._auth = Authenticator(self._client, self.domain, self._home, self._credentials, hosts)
         challenges = response.head.all("www-authenticate") or self._ping()
@@ -231,7 +330,7 @@ class Registry:
 
     def refused(self, name: str, response: Response, hint: str = "") -> HullError:
         """The error for an answer that is not what was asked for; reads and closes it. `name`: what was asked for."""
-        status, said = response.status, read_error(response)
+        status, wait_s, said = response.status, wanted_pause_s(response, 0), read_error(response)
         detail = " ".join(part for part in (said.code, said.message) if part)
         detail = f" ({detail})" if detail else ""
         if status == 404:
@@ -240,15 +339,23 @@ class Registry:
                 hint=hint or "check the name, the tag and that it was pushed there",
             )
         if status in (401, 403):
-            cure = "check the user name and password, and that this user may pull it"
+            login = f"log in: hull login {self.domain}"
+            cure = f"check the user name and password, and that this user may do that; or {login}"
             if not self._credentials:
-                cure = "check the name; if the image is private, give username and password"
-            return Denied(f"{name}: the registry denies access{detail}", hint=cure)
+                cure = f"check the name; if it is private, give username and password, or {login}"
+            user = self._credentials.username if self._credentials else ""
+            return Denied(f"{name}: the registry denies access{f' to user {user}' if user else ''}{detail}", hint=cure)
         if "HTTP request to an HTTPS server" in said.message:
             hint = "set plain_http to false for it in registries.json"
         elif status == 429 or status >= 500:
-            hint = "try again later"
+            hint = "try again later" + (f": in {_duration(wait_s)}, says the registry" if wait_s >= 1 else "")
         return RegistryError(f"{name}: the registry answers {status}{detail}", status=status, hint=hint)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
 
 
 def home_url(domain: str, config: RegistryConfig) -> Url:

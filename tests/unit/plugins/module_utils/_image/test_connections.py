@@ -18,7 +18,7 @@ class Peer:
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
         ours.settimeout(5)
-        self.connection = Connection(ours)
+        self.connection = Connection(ours, 5.0)
 
     def answer(self, data: bytes, *, method: str = "GET", close: bool = True) -> bytes:
         """The body that a client reads from an answer."""
