@@ -86,6 +86,7 @@ class Unpacked(Value):
     deferred: tuple[Deferred, ...] = ()
     skipped_devices: int = 0  # where this process may not make device nodes
     skipped_xattrs: int = 0  # where the file system has none of that kind
+    newest_ns: int = 0  # the latest time of an entry
 
 
 def unpack(
@@ -122,6 +123,7 @@ def unpack(
                 writer.deferred(),
                 writer.skipped_devices,
                 writer.skipped_xattrs,
+                writer.newest_ns,
             )
     finally:
         os.close(root_fd)
@@ -187,7 +189,7 @@ class _Writer:
     """Puts the entries of one layer below `root_fd`."""
 
     def __init__(self, root_fd: int, limits: UnpackLimits, record: RecordWriter | None) -> None:
-        self.entries = self.size_bytes = self.skipped_devices = self.skipped_xattrs = 0
+        self.newest_ns = self.entries = self.size_bytes = self.skipped_devices = self.skipped_xattrs = 0
         self._root_fd = root_fd
         self._limits = limits
         self._record = record
@@ -216,6 +218,8 @@ class _Writer:
         """Write all entries of the archive."""
         for entry in reader:
             self.entries += 1
+            if entry.mtime_ns > self.newest_ns:
+                self.newest_ns = entry.mtime_ns
             if self.entries > self._limits.max_entries:
                 raise Damaged(f"unpack layer: more than {self._limits.max_entries} entries")
             try:
