@@ -127,12 +127,12 @@ def _bring(
 
     resolved = _resolve(registry, reference, platform, config)
     progress("resolved", reference.canonical, 0, 0)
-    for text in resolved.warnings:
+    for text in (*registry.warnings, *resolved.warnings):
         progress("warning", text, 0, 0)
     blobs = [layer.digest for layer in resolved.manifest.layers]
     with claim(paths, database, [resolved.config.diff_ids], blobs=blobs):
         for _ in range(_ATTEMPTS):
-            _fetch_layers(paths, registry, reference.path, resolved, progress)
+            _fetch_layers(paths, registry, reference.path, resolved, config, progress)
             record = _record(paths, database, reference, resolved)
             if record is not None:
                 return record
@@ -232,7 +232,14 @@ def _entry_of(document: Document, entry: Descriptor) -> Manifest | Index:
     return found
 
 
-def _fetch_layers(paths: Paths, registry: Registry, repository: str, resolved: Resolved, progress: Progress) -> None:
+def _fetch_layers(
+    paths: Paths,
+    registry: Registry,
+    repository: str,
+    resolved: Resolved,
+    settings: RegistrySettings,
+    progress: Progress,
+) -> None:
     """Bring all missing layers into the store."""
     from .._store.layers import has_layer
 
@@ -251,7 +258,7 @@ def _fetch_layers(paths: Paths, registry: Registry, repository: str, resolved: R
     sweep_temporary(paths)  # what a killed pull left takes space that this one may need
     registry.forget_connections()
     jobs = [
-        Job(diff_id, layer.size, _LayerJob(paths, registry, repository, diff_id, layer).run)
+        Job(diff_id, layer.size, _LayerJob(paths, registry, repository, diff_id, layer, settings).run)
         for diff_id, layer in missing.items()
     ]
     limit = len(os.sched_getaffinity(0)) + 1
@@ -283,12 +290,21 @@ def _record(paths: Paths, database: Database, reference: Reference, resolved: Re
 class _LayerJob:
     """One layer, in a worker: wait for whoever fetches it already, else download, unpack, check and publish."""
 
-    def __init__(self, paths: Paths, registry: Registry, repository: str, diff_id: str, descriptor: Descriptor) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        registry: Registry,
+        repository: str,
+        diff_id: str,
+        descriptor: Descriptor,
+        settings: RegistrySettings,
+    ) -> None:
         self._paths = paths
         self._registry = registry
         self._repository = repository
         self._diff_id = diff_id
         self._descriptor = descriptor
+        self._settings = settings
 
     def run(self, report: Report) -> None:
         """Make sure that the layer is in the store."""
@@ -304,13 +320,30 @@ class _LayerJob:
     def _fetch(self, report: Report) -> None:
         from .layer_store import bring_layer
 
-        with self._registry.blob(self._repository, self._descriptor) as blob:
+        kept = self._descriptor.digest if self._settings.keep_blobs and not self._is_plain() else ""
+        with self._open() as blob:
             stream = _Reported(blob, self._descriptor, report)
             try:
-                bring_layer(self._paths, stream, diff_id=self._diff_id, check=lambda _unpacked: blob.finish())
+                bring_layer(
+                    *(self._paths, stream),
+                    diff_id=self._diff_id,
+                    keep_blob_digest=kept,
+                    check=lambda _unpacked: blob.finish(),
+                )
             except Damaged:
                 blob.finish()  # a damaged transfer is the better explanation, where it is one
                 raise
+
+    def _is_plain(self) -> bool:
+        """Whether the layer travels uncompressed: then its tar can be made again, and nothing has to be kept."""
+        return self._descriptor.digest == self._diff_id
+
+    def _open(self) -> Blob:
+        if not self._descriptor.is_foreign and self._descriptor.data is None:
+            return self._registry.blob(self._repository, self._descriptor)
+        from .foreign import open_layer
+
+        return open_layer(self._registry, self._repository, self._descriptor, self._settings)
 
 
 class _Reported:
