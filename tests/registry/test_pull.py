@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import random
 import signal
@@ -430,7 +431,12 @@ def test_workers_end_by_themselves_when_the_pull_is_killed(tmp_path: Path) -> No
         pid = _in_child(lambda: Store(tmp_path).pull(reference, progress=stop_at_progress))
         assert os.waitpid(pid, 0)[1] == signal.SIGKILL
         temporary = Paths(root=f"{tmp_path}/root").temporary
-        _wait_for(lambda: os.listdir(temporary) == [], "the worker leaves its directory")
+        layers = f"{temporary}/owned-layer-*"
+        _wait_for(lambda: glob.glob(layers) == [], "the worker leaves its directory")
+        store = Store(tmp_path)
+        store.pull(reference)
+        assert os.listdir(temporary) == []  # what the killed one claimed too
+        store.database.close()
 
 
 def test_pulls_at_the_same_time_fetch_each_layer_once(tmp_path: Path) -> None:
@@ -440,8 +446,8 @@ def test_pulls_at_the_same_time_fetch_each_layer_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.database.close()
     with server:
-        pids = [_in_child(lambda: Store(tmp_path).pull(reference)) for _ in range(4)]
-        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
+        pids = [_in_child(lambda: Store(tmp_path).pull(reference)) for _ in range(8)]
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 8
         asked = [request.path for request in server.requests("/blobs/")]
         for layer in image.layers:
             assert asked.count(f"/v2/a/blobs/{digest_of(layer.blob)}") == 1
