@@ -32,8 +32,8 @@ _ID_ALGORITHM = "sha256:"
 
 
 def reference_of(engine: Engine, text: str) -> Reference:
-    """The reference that a user's text means, with the configured default registry. Raises Invalid."""
-    return parse_reference(text, default_domain=engine.settings().default_registry)
+    """The reference that a user's text means, with the configured short names and default registry. Raises Invalid."""
+    return engine.settings().reference(text)
 
 
 def familiar(text: str) -> str:
