@@ -27,7 +27,6 @@ from .docker_archive import LIST
 from .layer_tar import open_layer_tar
 from .manifest import OCI_INDEX, OCI_LAYER, Descriptor, Manifest, parse_config, parse_manifest
 from .oci_layout import FULL_NAME, INDEX, MARK, REFERENCE_NAME, VERSION, blob_name
-from .reference import parse_reference
 from .register import render_manifest
 
 TYPE_CHECKING = False
@@ -130,8 +129,7 @@ def docker_files(paths: Paths, database: Database, images: Sequence[SavedImage])
         record = image.record
         config = f"{_hex(record.id)}.json"
         layers = [f"{_hex(diff_id)}.tar" for diff_id in record.layers]
-        names = [parse_reference(reference).familiar for reference in image.references]
-        listed.append({"Config": config, "RepoTags": names, "Layers": layers})
+        listed.append({"Config": config, "RepoTags": image.references, "Layers": layers})
         files[config] = _document(config, record.config)
     tars = {diff_id: f"{_hex(diff_id)}.tar" for image in images for diff_id in image.record.layers}
     layers_of_all = [store.layer(name, diff_id) for diff_id, name in tars.items()]

@@ -23,6 +23,7 @@ from .archive_stream import open_archive
 from .docker_archive import LIST, find_docker_images
 from .manifest import OCI_LAYER, Descriptor
 from .oci_layout import INDEX, MARK, find_oci_images
+from .policy import check_local
 from .register import NewImage, discard_layers, register, render_manifest
 
 TYPE_CHECKING = False
@@ -60,6 +61,7 @@ def load(
     they came, for saving and pushing the same bytes again. Raises Damaged where anything in the archive is not what it
     says, NotFound for a missing file or platform; then no image, name or layer of it was added.
     """
+    check_local(paths, path_or_stream if isinstance(path_or_stream, str) else "a stream")
     sweep_temporary(paths)  # what a killed process left takes space that this load may need
     destination = Destination(paths, database, keep_blobs, progress or _silent)
     with open_archive(path_or_stream) as files:
