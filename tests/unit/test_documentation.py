@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.hull.engine.plugins.doc_fragments.docker import ModuleDocFragment as DockerFragment
 from ansible_collections.hull.engine.plugins.doc_fragments.engine import ModuleDocFragment
 from ansible_collections.hull.engine.plugins.module_utils._module.arguments import ENGINE_ARGUMENTS
+from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import DOCKER_ARGUMENTS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODULES = sorted(os.path.basename(path)[:-3] for path in glob.glob(f"{ROOT}/plugins/modules/*.py"))
@@ -52,6 +54,16 @@ def test_documented_options_are_the_accepted_ones(name: str) -> None:
 
 def test_the_options_of_all_modules_are_the_accepted_ones() -> None:
     assert _documented(FRAGMENT["options"]) == _accepted(ENGINE_ARGUMENTS)
+
+
+def test_the_options_of_a_connection_to_a_daemon_are_the_accepted_ones() -> None:
+    assert _documented(yaml.safe_load(DockerFragment.DOCUMENTATION)["options"]) == _accepted(DOCKER_ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_documents_the_options_of_a_connection_if_it_accepts_them(name: str) -> None:
+    fragments = yaml.safe_load(_module(name).DOCUMENTATION)["extends_documentation_fragment"]
+    assert ("hull.engine.docker" in fragments) == hasattr(_module(name), "DOCKER_ARGUMENTS")
 
 
 @pytest.mark.parametrize("name", MODULES)

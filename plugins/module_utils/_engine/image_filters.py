@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     Named = tuple[ImageRecord, list[TagRecord]]
 
 LIST_FILTERS = ("dangling", "label", "label!", "before", "since", "until", "reference")
-PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 
 
 class ImageFilters(Value):

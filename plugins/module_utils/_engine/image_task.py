@@ -14,6 +14,7 @@ from .._base.errors import Invalid, NotFound, Unsupported
 from .._base.plan import Action, Outcome
 from .._base.values import Value
 from . import images
+from .image_facts import inspect_image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,17 +80,50 @@ def _merged(facts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ensure_absent(engine: Engine, name: str, *, force: bool = False, check: bool = False) -> Outcome:
-    """Remove an image or one of its names; see `image_removal.plan_removal`. The facts are those of before."""
+    """Remove an image or one of its names; see `image_removal.plan_removal`. The facts are those of before.
+
+    The image's actions are `untagged`, once for each name and digest that goes, and `deleted`.
+    """
     from .image_removal import plan_removal, remove
 
     record = images.lookup(engine, name)
     if record is None:
         return Outcome(False, before={"exists": False}, after={"exists": False})
-    facts = images.inspect(engine, record)
-    before = {"exists": True, "id": record.id}
-    plan = plan_removal if check else remove
-    actions = plan(engine, name, force=force).actions()
-    return Outcome(True, tuple(actions), before, {"exists": False}, facts)
+    facts, tags = images.inspect(engine, record), engine.records.tags_of(record.id)
+    removal = (plan_removal if check else remove)(engine, name, force=force)
+    left = [tag for tag in tags if tag.reference not in removal.names]
+    after = {"exists": False} if removal.delete else _named(inspect_image(engine.paths, record, left, images.familiar))
+    return Outcome(True, tuple(removal.actions()), _named(facts), after, facts)
+
+
+def _named(facts: dict[str, Any]) -> dict[str, Any]:
+    """An image as the diff shows it where its names are what changes."""
+    return {"exists": True, "id": facts["Id"], "tags": facts["RepoTags"], "digests": facts["RepoDigests"]}
+
+
+def ensure_tagged(
+    engine: Engine, name: str, targets: tuple[str, ...], *, keep: bool = False, check: bool = False
+) -> Outcome:
+    """Give an image these names too. With `keep` a name that another image has stays where it is."""
+    record = images.find(engine, name)
+    for target in targets:
+        images.parse_target(engine, target)
+    actions, before, after = [], [], []
+    for target in targets:
+        existing = images.lookup(engine, target)
+        before.append(_target(target, existing))
+        if existing and (existing.id == record.id or keep):
+            after.append(before[-1])
+            continue
+        after.append(_target(target, record))
+        actions.append(Action("tagged", target, "another image had the name" if existing else "not here"))
+        if not check:
+            images.tag(engine, name, target)
+    return Outcome(bool(actions), tuple(actions), {"images": before}, {"images": after}, images.inspect(engine, record))
+
+
+def _target(name: str, record: ImageRecord | None) -> dict[str, Any]:
+    return {"name": name, "id": record.id} if record else {"name": name, "exists": False}
 
 
 def _check_request(engine: Engine, request: ImageRequest) -> None:
@@ -214,11 +248,10 @@ def _load(engine: Engine, request: ImageRequest, progress: Progress | None) -> I
 def _name(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> _Step:
     """The image's other name. One that another image has moves only with `force_tag`, as docker_image has it."""
     existing = images.lookup(engine, request.repository)
-    before = {"repository": {"name": request.repository, "id": existing.id if existing else None}}
+    before = {"repository": _target(request.repository, existing)}
     if existing and (existing.id == image_id or not request.force_tag):
         return _Step((), before, before)
     if not check:
         images.tag(engine, request.name, request.repository)
     after = {"repository": {"name": request.repository, "id": image_id}}
-    reason = "force_tag" if existing else "not here"
-    return _Step((Action("tagged", request.repository, reason),), before, after)
+    return _Step((Action("tagged", request.repository, "force_tag" if existing else "not here"),), before, after)

@@ -17,7 +17,7 @@ from .filters import as_boolean, filter_values, fits_labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .._store.records import ContainerRecord, VolumeRecord
     from .engine import Engine
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
     Filters = Iterable[tuple[str, str]]
 
+KINDS = {  # what can be pruned, with its filters
+    "containers": ("label", "label!", "until"),
+    "images": ("label", "label!", "until", "dangling"),
+    "volumes": ("label", "label!", "all"),
+    "networks": ("label", "label!", "until"),
+}
 _STOPPED = ("created", "exited", "dead")
 _BLOCK = 512  # of st_blocks, whatever the file system's
 
@@ -38,16 +44,47 @@ class Pruned(Value):
     untagged: tuple[str, ...] = ()
 
 
+def prune_all(engine: Engine, wanted: Mapping[str, Filters], *, check: bool = False) -> dict[str, Pruned]:
+    """Prune several of KINDS, each with its filters, in the order of KINDS: what only went-away containers used goes.
+
+    Raises Invalid before anything is removed. With `check` nothing is.
+    """
+    for kind, filters in wanted.items():
+        _checked(kind, filters)
+    pruned = {}
+    if "containers" in wanted:
+        pruned["containers"] = prune_containers(engine, wanted["containers"], check=check)
+    gone = pruned["containers"].removed if check and pruned else ()
+    if "images" in wanted:
+        pruned["images"] = prune_images(engine, wanted["images"], check=check, gone=gone)
+    if "volumes" in wanted:
+        pruned["volumes"] = prune_volumes(engine, wanted["volumes"], check=check, gone=gone)
+    if "networks" in wanted:
+        pruned["networks"] = Pruned((), 0)  # there are none but the default one, which is never unused
+    return pruned
+
+
+def _checked(kind: str, filters: Filters) -> dict[str, list[str]]:
+    """The values of the filters. Raises Invalid."""
+    values = filter_values(filters, KINDS[kind])
+    for text in values.get("until", ()):
+        parse_moment(text, now_ns(), option="filter until")
+    for name in ("dangling", "all"):
+        for text in values.get(name, ()):
+            as_boolean(name, text)
+    return values
+
+
 def prune_images(engine: Engine, filters: Filters = (), *, check: bool = False, gone: tuple[str, ...] = ()) -> Pruned:
     """Remove the images that have no name, with `dangling=false` all that no container was made from.
 
     With `check` nothing is removed, and the containers with the ids `gone` are taken for removed.
     """
     from .._store.garbage import collect
-    from .image_filters import PRUNE_FILTERS, parse_filters
+    from .image_filters import parse_filters
     from .image_removal import apply, freed_bytes
 
-    wanted = parse_filters(engine, filters, PRUNE_FILTERS)
+    wanted = parse_filters(engine, filters, KINDS["images"])
     if engine.database() is None:
         return Pruned((), 0)
     if check:
@@ -80,7 +117,7 @@ def prune_containers(engine: Engine, filters: Filters = (), *, check: bool = Fal
     from . import containers
     from .declared import declared_spec
 
-    wanted = filter_values(filters, ("label", "label!", "until"))
+    wanted = _checked("containers", filters)
     removed, space = [], 0
     for record, now in containers.list_containers(engine, all=True):
         if now.status not in _STOPPED or not _fits(declared_spec(record).labels, record.created_ns, wanted):
@@ -109,7 +146,7 @@ def prune_volumes(engine: Engine, filters: Filters = (), *, check: bool = False,
     """
     from . import volumes
 
-    wanted = filter_values(filters, ("label", "label!", "all"))
+    wanted = _checked("volumes", filters)
     every = as_boolean("all", wanted["all"][-1]) if "all" in wanted else False
     removed, space = [], 0
     for record in volumes.list_volumes(engine):

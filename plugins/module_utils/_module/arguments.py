@@ -29,3 +29,18 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_none(item) for item in value]
     return value
+
+
+def with_tag(name: str, tag: str | None) -> str:
+    """The reference with the tag, unless it has one or is a digest or an id."""
+    last = name.rpartition("/")[2]
+    return name if not tag or ":" in last or "@" in last else f"{name}:{tag}"
+
+
+def filter_pairs(filters: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Filters as the engine takes them: `{"label": ["a", "b"], "dangling": False}` is three names and values."""
+    pairs = []
+    for name, value in (filters or {}).items():
+        for item in value if isinstance(value, list) else [value]:
+            pairs.append((str(name), str(item).lower() if isinstance(item, bool) else str(item)))
+    return pairs
