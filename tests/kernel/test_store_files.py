@@ -71,7 +71,7 @@ def test_what_can_t_be_removed_stays_in_the_trash_and_hinders_nothing(tmp_path: 
     try:
         with pytest.raises(Denied, match="file in it; lsattr"):
             remove_tree(f"{paths.trash}/one")
-        assert empty_trash(paths) == 1 and os.listdir(paths.trash) == ["one"]
+        assert empty_trash(paths) > 0 and os.listdir(paths.trash) == ["one"]
     finally:
         subprocess.run(["chattr", "-i", locked], check=True)
-    assert empty_trash(paths) == 1
+    assert empty_trash(paths) > 0 and os.listdir(paths.trash) == []

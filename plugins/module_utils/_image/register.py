@@ -106,14 +106,17 @@ def _put_image(
 
 
 def discard_layers(paths: Paths, database: Database, diff_ids: Iterable[str]) -> None:
-    """Remove those of the layers that no record knows: what an operation brought that then failed.
+    """Remove those of the layers that no record knows and nobody has claimed: what an operation brought that failed.
 
-    A pull that counted on one of them finds it missing when it registers its image, and fetches it again.
+    Its own claim has to be given up before.
     """
+    from .._store.claims import read_claims
     from .._store.files import remove_tree
 
     with database.transaction():
-        unknown = [diff_id for diff_id in diff_ids if database.layer(diff_id) is None]
+        claims = read_claims(paths)
+        kept = set(diff_ids) if claims.all else claims.diff_ids
+        unknown = [diff_id for diff_id in diff_ids if diff_id not in kept and database.layer(diff_id) is None]
         graves = [bury(paths, paths.layer(diff_id)) for diff_id in unknown]
     for grave in filter(None, graves):
         remove_tree(grave)

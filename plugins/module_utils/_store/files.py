@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 32  # open descriptors per removal; what lies deeper is moved up first
+_BLOCK = 512  # of st_blocks, whatever the file system's
 _TRIES = 100  # how often a directory that is still being filled is emptied again
 
 
@@ -77,9 +78,10 @@ def make_private_directory(path: str) -> None:
         os.chmod(path, 0o700)
 
 
-def remove_tree(path: str) -> None:
+def remove_tree(path: str) -> int:
     """Remove a file, a link, or a directory with all that is in it. Nothing there, or gone meanwhile, is no error.
 
+    Gives the bytes that became free on the disk: a file counts when its last name goes, with the blocks that it had.
     Works on descriptors: links are removed, never followed, and a tree of any depth needs few descriptors. What is
     mounted in the tree is left alone with the directories above it: raises Conflict, naming the mount point.
     """
@@ -87,9 +89,11 @@ def remove_tree(path: str) -> None:
     try:
         parent_fd = os.open(parent or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return 0
     try:
-        _Removal(path, parent_fd).remove(name)
+        removal = _Removal(path, parent_fd)
+        removal.remove(name)
+        return removal.freed_bytes
     finally:
         os.close(parent_fd)
 
@@ -114,6 +118,7 @@ class _Removal:
         self._parent_fd = parent_fd
         self._mount = _mount_id(parent_fd)
         self._top_fd = -1
+        self.freed_bytes = 0
 
     def remove(self, name: str) -> None:
         try:
@@ -127,7 +132,10 @@ class _Removal:
 
     def _remove_file(self, name: str, parent_fd: int) -> None:
         try:
+            found = os.lstat(name, dir_fd=parent_fd)
             os.unlink(name, dir_fd=parent_fd)
+            if found.st_nlink == 1:
+                self.freed_bytes += found.st_blocks * _BLOCK
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -154,9 +162,11 @@ class _Removal:
                 raise Conflict(f"remove {self._path}: {name} in it is a mount point", hint="unmount it first")
             if depth == 0:
                 self._top_fd = fd
+            blocks = os.fstat(fd).st_blocks
             for _attempt in range(_TRIES):
                 self._empty(fd, depth)
                 if self._rmdir(name, parent_fd):
+                    self.freed_bytes += blocks * _BLOCK
                     return
             raise Conflict(f"remove {self._path}: {name} in it is being filled again and again")
         finally:
