@@ -64,6 +64,18 @@ def _archives() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _committing() -> tuple[Command, ...]:
+    from .committing import COMMANDS
+
+    return COMMANDS
+
+
+def _registries() -> tuple[Command, ...]:
+    from .registries import COMMANDS
+
+    return COMMANDS
+
+
 def _volumes() -> tuple[Command, ...]:
     from .volumes import COMMANDS
 
@@ -101,9 +113,19 @@ HOMES: dict[str, Home] = {
     "save": _archives,
     "import": _archives,
     "tag": _images,
+    "commit": _committing,
+    "diff": _committing,
+    "export": _committing,
+    "history": _committing,
+    "squash": _committing,
+    "image diff": _committing,
     "image inspect": _images,
     "image prune": _pruning,
     "container prune": _pruning,
+    "login": _registries,
+    "logout": _registries,
+    "search": _registries,
+    "tags": _registries,
     "volume ls": _volumes,
     "volume create": _volumes,
     "volume inspect": _volumes,
@@ -128,13 +150,16 @@ _LONG_FORMS = {
     "image save": "save",
     "image import": "import",
     "image tag": "tag",
+    "image history": "history",
+    "image squash": "squash",
     "volume list": "volume ls",
     "volume remove": "volume rm",
 }
 _SECTIONS = (
-    ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach").split()),
-    ("Looking at them", "ps logs top port inspect".split()),
-    ("Images", "pull images tag rmi load save import".split()),
+    ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach commit").split()),
+    ("Looking at them", "ps logs top port inspect diff export".split()),
+    ("Images", "pull images tag rmi load save import history squash".split()),
+    ("Registries", "login logout search tags".split()),
     ("Host", "info version".split()),
 )
 _ASKS = ("--help", "help")
@@ -185,7 +210,7 @@ def show_help(words: Sequence[str]) -> int:
     if not words:
         sections = [(title, [(name, _one(name, HOMES[name]).summary) for name in names]) for title, names in _SECTIONS]
         volumes = ("Volumes", [(command.name, command.summary) for command in _volumes()])
-        put(texts.overview(GLOBAL_FLAGS, [*sections[:3], volumes, sections[3]]))
+        put(texts.overview(GLOBAL_FLAGS, [*sections[:3], volumes, *sections[3:]]))
         return 0
     command, _ = find_command([words[0]] if len(words) > 1 and words[1].startswith("-") else words)
     if command is not None:
