@@ -69,24 +69,22 @@ class UpperLayer:
     def __init__(self, upper: int, lower: int, places: tuple[bytes, ...] = ()) -> None:
         self._upper, self._lower = upper, lower
         self._places = frozenset(places)
-        self._above = frozenset(parent for place in places for parent in _parents(place))
+        self._above = frozenset(parent for place in places for parent in parents(place))
 
     def changes(self) -> list[Change]:
-        """What the container has changed, in order of paths. As in Docker's, a directory is changed where an entry was
-        added or deleted, or where it itself is different. Raises OSError, Unsupported.
+        """What the container has changed, in order of paths, by Docker's rules: of a file any change of content, mode,
+        owner or time, of a directory any but of its time, and any change in it. Raises OSError, Unsupported.
         """
         kinds: dict[bytes, str] = {}
         for found in self._walk(self._upper, b"", self._lower, self._list(self._upper, b"", self._lower)[0]):
-            kind = _kind_of(found)
-            if not kind:
-                continue
-            kinds[found.path] = kind
-            parent = found.path.rpartition(b"/")[0]
-            if kind != CHANGED and parent:
-                kinds.setdefault(parent, CHANGED)
+            if kind := _kind_of(found):
+                kinds[found.path] = kind
             if found.replaces and found.lower >= 0:
                 hidden = set(os.listdir(found.lower)).difference(os.listdir(found.directory))
                 kinds.update({found.path + b"/" + os.fsencode(name): DELETED for name in hidden})
+        for path in list(kinds):
+            for parent in parents(path):
+                kinds.setdefault(parent, CHANGED)
         if directory_differences(self._upper, self._lower, times=False):
             kinds[b""] = CHANGED
         return [Change(kinds[path], path) for path in sorted(kinds)]
@@ -217,22 +215,38 @@ def _file(kind: int, parent: bytes, directory: int, lower: int, name: bytes, sta
 
 
 def _kind_of(found: _Found) -> str:
-    """Docker's letter for what was found; empty for a directory that is there for what is in it only."""
+    """Docker's letter for what was found; empty where nothing is different, as of what was only copied up."""
+    if found.status is None:
+        if not found.existed:
+            return ADDED
+        if found.lower < 0:
+            return CHANGED
+        return CHANGED if directory_differences(found.directory, found.lower, times=False) else ""
+    old = lstat(found.lower, found.name)
     if found.kind == _WHITEOUT:
-        return DELETED if lstat(found.lower, found.name) is not None else ""
-    if found.kind == _FILE:
-        return CHANGED if lstat(found.lower, found.name) is not None else ADDED
-    if not found.existed:
+        return "" if old is None else DELETED
+    if old is None:
         return ADDED
-    if found.replaces or found.lower < 0:
+    if _facts(old) != _facts(found.status):
         return CHANGED
-    return CHANGED if directory_differences(found.directory, found.lower, times=True) else ""
+    place = found.name
+    return (
+        CHANGED if kept_attributes(named(found.lower, place)) != kept_attributes(named(found.directory, place)) else ""
+    )
 
 
-def _parents(place: bytes) -> Iterator[bytes]:
-    while b"/" in place:
-        place = place.rpartition(b"/")[0]
-        yield place
+def _facts(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        *(status.st_mode, status.st_uid, status.st_gid, status.st_rdev),
+        *(status.st_size, status.st_mtime_ns),
+    )
+
+
+def parents(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, the nearest first, without the root."""
+    while b"/" in path:
+        path = path.rpartition(b"/")[0]
+        yield path
 
 
 def _overlay_attribute(directory: int, name: str) -> bytes:

@@ -3,7 +3,7 @@
 """New images made of images that are here: one more layer on top, or some layers replaced by one.
 
 The layer comes as pieces of a tar and enters the store as any other does. What the new image says is the base image's
-configuration with changes; its manifest names the base image's blobs as the base image's manifest does and the new layer
+configuration with changes; its manifest names the blobs of the base image as that one does, and the new layer
 uncompressed, until a push compresses it. The same input gives the same image.
 """
 

@@ -12,7 +12,7 @@ import os
 from stat import S_IFMT, S_IMODE, S_ISDIR, S_ISLNK, S_ISREG, S_ISSOCK
 
 from .attributes import kept_attributes, named
-from .changeset import ADDED, CHANGED, DELETED, Change, directory_differences, whiteout
+from .changeset import ADDED, CHANGED, DELETED, Change, directory_differences, parents, whiteout
 from .packing import Packer, Subdirectory, check_depth, list_directory
 from .tar_writer import END
 
@@ -155,7 +155,7 @@ class _Layer:
 
     def __init__(self, changed: set[bytes], deleted: set[bytes]) -> None:
         self._changed = changed
-        self._parents = {parent for path in changed | deleted for parent in _all_parents(path)}
+        self._parents = {parent for path in changed | deleted for parent in parents(path)}
         self._deleted: dict[bytes, list[bytes]] = {}
         for path in sorted(deleted):
             self._deleted.setdefault(path.rpartition(b"/")[0], []).append(path)
@@ -178,9 +178,3 @@ class _Layer:
             with Subdirectory(directory, name) as inner:
                 yield self._packer.directory(inner, path)
                 yield from self._below(inner, path + b"/")
-
-
-def _all_parents(path: bytes) -> Iterator[bytes]:
-    while b"/" in path:
-        path = path.rpartition(b"/")[0]
-        yield path
