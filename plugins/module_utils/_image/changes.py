@@ -4,7 +4,8 @@
 
     CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR
 
-Not a Dockerfile parser: one instruction each, no variables, no line continuation.
+Not a Dockerfile parser: one instruction each, no line continuation. Variables are those that ENV has set so far; ENV,
+EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR expand them: `$A`, `${A}`, `${A:-if not}`, `${A:+if so}`.
 Source: Dockerfile reference; `docker container commit --change`.
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _OPTION = "changes"
 _SHELL = ["/bin/sh", "-c"]
+_SHORTEST_NS = 1_000_000
 _TIMES = {
     "interval": "Interval",
     "timeout": "Timeout",
@@ -59,8 +61,11 @@ def _json_list(text: str) -> list[str] | None:
     return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
 
 
-def split_words(text: str) -> list[str]:
-    """Words as a Dockerfile has them: blanks separate, quotes and backslashes keep. Raises Invalid."""
+def split_words(text: str, variables: dict[str, str] | None = None) -> list[str]:
+    """Words as a Dockerfile has them: blanks separate, quotes and backslashes keep, variables are expanded.
+
+    None expands nothing. Raises Invalid.
+    """
     words: list[str] = []
     word, quote, begun = "", "", False
     position = 0
@@ -69,6 +74,10 @@ def split_words(text: str) -> list[str]:
         if char == "\\" and quote != "'" and position + 1 < len(text):
             position += 1
             word, begun = word + text[position], True
+        elif char == "$" and quote != "'" and variables is not None:
+            value, position = _expand(text, position, variables)
+            word, begun = word + value, True
+            continue
         elif quote:
             quote, word = ("", word) if char == quote else (quote, word + char)
         elif char in "\"'":
@@ -83,14 +92,41 @@ def split_words(text: str) -> list[str]:
     return words + [word] if begun else words
 
 
-def _pairs(name: str, text: str) -> list[tuple[str, str]]:
+def _expand(text: str, start: int, variables: dict[str, str]) -> tuple[str, int]:
+    """The value of what begins with the dollar sign at `start`, and where the rest begins. Raises Invalid."""
+    if text[start + 1 : start + 2] != "{":
+        end = _name_end(text, start + 1)
+        name = text[start + 1 : end]
+        return (variables.get(name, ""), end) if name else ("$", start + 1)
+    end = _name_end(text, start + 2)
+    close = text.find("}", end)
+    name, rest = text[start + 2 : end], text[end:close]
+    if close < 0 or not name or (rest and rest[:2] not in (":-", ":+")):
+        raise Invalid(f"{text[start : start + 50]!r} is not a variable", option=_OPTION, hint="write ${NAME}")
+    value = variables.get(name, "")
+    if rest and (rest[1] == "+") == bool(value):
+        value = rest[2:]
+    return value, close + 1
+
+
+def _name_end(text: str, position: int) -> int:
+    while position < len(text) and (text[position] == "_" or (text[position].isascii() and text[position].isalnum())):
+        position += 1
+    return position
+
+
+def _variables(config: Config) -> dict[str, str]:
+    return dict(entry.split("=", 1) for entry in config.get("Env") or () if "=" in entry)
+
+
+def _pairs(config: Config, name: str, text: str) -> list[tuple[str, str]]:
     """`key=value ...`, or the old form `key value`."""
-    words = split_words(text)
+    words = split_words(text, _variables(config))
     if words and "=" not in words[0]:
         key, _, value = text.partition(" ")
         if not value:
             raise Invalid(f"{name} {text[:100]!r} lacks a value", option=_OPTION, hint=f"write {name} key=value")
-        return [(key, value.strip())]
+        return [(key, " ".join(split_words(value, _variables(config))) if "$" in value else value.strip())]
     pairs = [word.partition("=") for word in words]
     if any(not key or not equals for key, equals, _value in pairs):
         raise Invalid(f"{name} {text[:100]!r} is not a list of key=value", option=_OPTION)
@@ -104,17 +140,17 @@ def _command(config: Config, name: str, text: str) -> None:
 
 def _env(config: Config, name: str, text: str) -> None:
     env: list[str] = config.setdefault("Env", [])
-    for key, value in _pairs(name, text):
+    for key, value in _pairs(config, name, text):
         env[:] = [entry for entry in env if entry.partition("=")[0] != key] + [f"{key}={value}"]
 
 
 def _label(config: Config, name: str, text: str) -> None:
-    config.setdefault("Labels", {}).update(_pairs(name, text))
+    config.setdefault("Labels", {}).update(_pairs(config, name, text))
 
 
 def _expose(config: Config, _name: str, text: str) -> None:
     ports = config.setdefault("ExposedPorts", {})
-    for word in split_words(text):
+    for word in split_words(text, _variables(config)):
         numbers, _, protocol = word.partition("/")
         first, _, last = numbers.partition("-")
         limits = [int(part) if part.isdecimal() and len(part) < 6 else 0 for part in (first, last or first)]
@@ -126,14 +162,14 @@ def _expose(config: Config, _name: str, text: str) -> None:
 
 def _volume(config: Config, _name: str, text: str) -> None:
     volumes = _json_list(text)
-    for volume in split_words(text) if volumes is None else volumes:
+    for volume in split_words(text, _variables(config)) if volumes is None else volumes:
         if not volume.startswith("/"):
             raise Invalid(f"VOLUME {volume[:100]!r} is not an absolute path", option=_OPTION)
         config.setdefault("Volumes", {})[volume] = {}
 
 
 def _one_word(config: Config, name: str, text: str) -> None:
-    words = split_words(text)
+    words = split_words(text, _variables(config))
     if len(words) != 1:
         raise Invalid(f"{name} takes one argument, not {text[:100]!r}", option=_OPTION)
     config[{"USER": "User", "STOPSIGNAL": "StopSignal"}[name]] = words[0]
@@ -142,11 +178,14 @@ def _one_word(config: Config, name: str, text: str) -> None:
 def _workdir(config: Config, _name: str, text: str) -> None:
     import posixpath
 
-    path = " ".join(split_words(text))
+    path = " ".join(split_words(text, _variables(config)))
     config["WorkingDir"] = posixpath.normpath(posixpath.join(config.get("WorkingDir") or "/", path))
 
 
 def _onbuild(config: Config, _name: str, text: str) -> None:
+    trigger = text.split(None, 1)[0].upper()
+    if trigger in ("ONBUILD", "FROM", "MAINTAINER"):
+        raise Invalid(f"ONBUILD {trigger} is not allowed", option=_OPTION)
     config.setdefault("OnBuild", []).append(text)
 
 
@@ -160,6 +199,8 @@ def _healthcheck(config: Config, _name: str, text: str) -> None:
             health["Retries"] = int(value)
         elif key in _TIMES:
             health[_TIMES[key]] = parse_duration(value, option=_OPTION)
+            if health[_TIMES[key]] < _SHORTEST_NS:
+                raise Invalid(f"HEALTHCHECK --{key}={value[:50]} is less than a millisecond", option=_OPTION)
         else:
             raise Invalid(f"HEALTHCHECK has no option {option[:50]!r}", option=_OPTION)
     kind, _, command = text.partition(" ")
