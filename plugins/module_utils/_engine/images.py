@@ -153,11 +153,19 @@ def remote_tags(engine: Engine, reference: Reference) -> list[str]:
         return list(registry.tags(reference.path))
 
 
-def newest_digest(engine: Engine, text: str, *, username: str = "", password: str = "") -> str:
-    """The digest that the registry has under this reference now: one HEAD request, nothing is fetched."""
+def newest_digest(engine: Engine, text: str, *, platform: str = "", username: str = "", password: str = "") -> str:
+    """The digest that the registry has under this reference now: one HEAD request, nothing is fetched.
+
+    Where the policy wants a signature, that of the image for the platform is verified.
+    """
+    from .._image.platform import parse_platform
     from .._image.pull import head_digest
 
-    return head_digest(reference_of(engine, text), config=_with_credentials(engine, username, password))
+    return head_digest(
+        reference_of(engine, text),
+        config=_with_credentials(engine, username, password),
+        platform=parse_platform(platform) if platform else None,
+    )
 
 
 class Coming(Value):
@@ -205,7 +213,8 @@ def plan_pull(
         fetch = f"not for {platform}"
     elif policy == "always":
         tag = tag_of(engine, text)
-        if tag is None or tag.digest != newest_digest(engine, text, username=username, password=password):
+        newest = newest_digest(engine, text, platform=platform, username=username, password=password)
+        if tag is None or tag.digest != newest:
             fetch = "the registry has another digest"
     return ImagePlan(record, fetch)
 
