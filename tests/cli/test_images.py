@@ -309,7 +309,7 @@ def test_import_takes_changes(hull, tmp_path):
 def test_import_and_load_do_not_read_a_terminal(hull):
     for words in (["import", "-"], ["load"]):
         with hull.terminal(*words) as terminal:
-            terminal.wait_for("standard input is a terminal, not an archive")
+            terminal.wait_for("standard input is a terminal")
             assert terminal.exit_code() == 1
 
 

@@ -8,8 +8,6 @@ were made from it; an image has no parents that could keep it, or that it could 
 
 from __future__ import annotations
 
-import os
-
 from .._base.digests import is_digest
 from .._base.errors import Conflict
 from .._base.plan import Action
@@ -20,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._store.database import Database
     from .._store.records import ImageRecord, TagRecord
     from .engine import Engine
 
@@ -114,10 +111,13 @@ def _lost_digests(chosen: list[TagRecord], left: list[TagRecord]) -> tuple[str, 
 
 
 def remove(engine: Engine, text: str, *, force: bool = False) -> Removal:
-    """Untag an image and, with its last name, delete it and the layers that nothing else needs. See `plan_removal`."""
+    """Untag an image and, with its last name, delete it and the layers that nothing else needs. See `plan_removal`.
+
+    Large layers are deleted after this has returned, by a process that nobody waits for.
+    """
     from .._store.garbage import empty_trash_later
 
-    removal = apply(engine, lambda: [plan_removal(engine, text, force=force)])[0]
+    (removal,) = apply(engine, lambda: [plan_removal(engine, text, force=force)])
     empty_trash_later(engine.paths)
     return removal
 
@@ -125,7 +125,7 @@ def remove(engine: Engine, text: str, *, force: bool = False) -> Removal:
 def apply(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
     """Do what `plan` decides, all of it in one transaction: no container is made from an image meanwhile.
 
-    What goes is in the trash then; the caller has it deleted.
+    What nothing needs any more is in the trash then, which the caller empties.
     """
     from .._store.garbage import bury_unneeded
 
@@ -140,19 +140,3 @@ def apply(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
         if any(removal.delete for removal in removals):
             bury_unneeded(engine.paths, database)
     return removals
-
-
-def freed_bytes(engine: Engine, removals: list[Removal]) -> int:
-    """The space that these removals give back: what no image that stays contains, unpacked and compressed."""
-    database = engine.records
-    gone = {removal.record.id for removal in removals if removal.delete}
-    kept = {diff_id for record in database.images() if record.id not in gone for diff_id in record.layers}
-    freed = {diff_id for removal in removals if removal.delete for diff_id in removal.record.layers} - kept
-    return sum(_layer_bytes(engine, database, diff_id) for diff_id in freed)
-
-
-def _layer_bytes(engine: Engine, database: Database, diff_id: str) -> int:
-    layer = database.layer(diff_id)
-    files = [engine.paths.blob(blob.digest) for blob in database.blobs_of(diff_id)]
-    compressed = sum(os.path.getsize(file) for file in files if os.path.exists(file))
-    return compressed + (layer.size_bytes if layer else 0)

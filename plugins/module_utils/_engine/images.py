@@ -209,7 +209,7 @@ def plan_pull(
             raise NotFound(f"image {text}: no such image here", hint="an id can't be pulled; pull: never forbids it")
     elif record is None:
         fetch = "not here"
-    elif platform and not _has_platform(record, platform):
+    elif platform and not has_platform(record, platform):
         fetch = f"not for {platform}"
     elif policy == "always":
         tag = tag_of(engine, text)
@@ -219,7 +219,8 @@ def plan_pull(
     return ImagePlan(record, fetch)
 
 
-def _has_platform(record: ImageRecord, platform: str) -> bool:
+def has_platform(record: ImageRecord, platform: str) -> bool:
+    """Whether an image is for a platform such as `linux/arm64`; a variant counts where both name one."""
     from .._image.platform import parse_platform
     from .image_facts import read_config
 

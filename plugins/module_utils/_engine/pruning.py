@@ -9,6 +9,7 @@ stays while a container is there that was made from it.
 from __future__ import annotations
 
 import os
+from stat import S_ISDIR
 
 from .._base.clock import now_ns, parse_moment
 from .._base.errors import Conflict
@@ -17,9 +18,9 @@ from .filters import as_boolean, filter_values, fits_labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from .._store.records import ContainerRecord, VolumeRecord
+    from .._store.records import ContainerRecord, ImageRecord, VolumeRecord
     from .engine import Engine
     from .image_filters import ImageFilters
     from .image_removal import Removal
@@ -82,19 +83,37 @@ def prune_images(engine: Engine, filters: Filters = (), *, check: bool = False, 
     """
     from .._store.garbage import collect
     from .image_filters import parse_filters
-    from .image_removal import apply, freed_bytes
+    from .image_removal import apply
 
     wanted = parse_filters(engine, filters, KINDS["images"])
     if engine.database() is None:
         return Pruned((), 0)
-    if check:
-        removals = _unused_images(engine, wanted, gone)
-        freed = freed_bytes(engine, removals)
-    else:
-        removals = apply(engine, lambda: _unused_images(engine, wanted, gone))
-        freed = collect(engine.paths, engine.records).freed_bytes
+
+    def plan() -> list[Removal]:
+        return _unused_images(engine, wanted, gone)
+
+    removals = plan() if check else apply(engine, plan)
+    freed = _held_bytes(engine, removals) if check else collect(engine.paths, engine.records).freed_bytes
     untagged = tuple(name for removal in removals for name in removal.untagged)
     return Pruned(tuple(removal.record.id for removal in removals), freed, untagged)
+
+
+def _held_bytes(engine: Engine, removals: list[Removal]) -> int:
+    """The disk space of what only these images need: layers, what is settled on them, and blobs."""
+    database = engine.records
+    going = [removal.record for removal in removals]
+    staying = [record for record in database.images() if record not in going]
+    directories = _only_in(going, staying, lambda record: record.stack)
+    diff_ids = _only_in(going, staying, lambda record: record.layers)
+    blobs = [engine.paths.blob(blob.digest) for diff_id in diff_ids for blob in database.blobs_of(diff_id)]
+    layers = [os.path.dirname(path) for path in engine.paths.stack(tuple(directories))]
+    return sum(map(disk_usage, [*layers, *blobs]))
+
+
+def _only_in(
+    going: list[ImageRecord], staying: list[ImageRecord], parts: Callable[[ImageRecord], tuple[str, ...]]
+) -> set[str]:
+    return {part for record in going for part in parts(record)} - {part for record in staying for part in parts(record)}
 
 
 def _unused_images(engine: Engine, wanted: ImageFilters, gone: tuple[str, ...]) -> list[Removal]:
@@ -178,22 +197,22 @@ def _fits(labels: dict[str, str], created_ns: int, wanted: dict[str, list[str]])
     ) and fits_labels(labels, wanted.get("label", ()), wanted.get("label!", ()))
 
 
-def disk_usage(directory: str) -> int:
-    """The bytes that a tree takes on disk; a file with several names counts once. Links are not followed."""
+def disk_usage(path: str) -> int:
+    """The bytes that a file or tree takes on disk; a file with several names counts once. Links are not followed."""
     seen: dict[tuple[int, int], int] = {}
-    for status in _statuses(directory):
+    for status in _statuses(path):
         seen[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
     return sum(seen.values())
 
 
-def _statuses(directory: str) -> Iterator[os.stat_result]:
-    pending = [directory]
-    while pending:
+def _statuses(path: str) -> Iterator[os.stat_result]:
+    waiting = [path]
+    while waiting:
+        path = waiting.pop()
         try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    yield entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
+            status = os.lstat(path)
+            if S_ISDIR(status.st_mode):
+                waiting += [f"{path}/{name}" for name in os.listdir(path)]
         except FileNotFoundError:
             continue  # removed meanwhile
+        yield status
