@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import json
 import os
 import signal
@@ -49,6 +50,8 @@ class Answer:
     chunked: bool = False
     reset: bool = False
     stall: bool = False
+    reset_after: int = -1
+    trickle_s: float = 0.0
 
 
 Fault = Callable[[Answer], None]
@@ -92,6 +95,16 @@ def stall(after: int) -> Fault:
 def reset() -> Fault:
     """Break the connection off with RST instead of an answer."""
     return lambda answer: setattr(answer, "reset", True)
+
+
+def reset_after(size: int) -> Fault:
+    """Break the connection off with RST after so many bytes of the body."""
+    return lambda answer: setattr(answer, "reset_after", size)
+
+
+def trickle(every_s: float) -> Fault:
+    """Send the body byte by byte, with a pause before each."""
+    return lambda answer: setattr(answer, "trickle_s", every_s)
 
 
 def chunked() -> Fault:
@@ -169,12 +182,15 @@ class FaultyRegistry:
         token_lifetime_s: int = 300,
         tunnel_to: str = "",
         uploads: bool = False,
+        client_authority: str = "",
     ) -> None:
         self.users = users or {}
         self.need_token, self.need_basic, self.ranges = need_token, need_basic, ranges
         self.token_lifetime_s = token_lifetime_s
         self.tunnel_to = tunnel_to
         self._certificate = certificate
+        self._client_authority = client_authority
+        self._pages: dict[str, Answer] = {}
         self._manifests: dict[str, tuple[bytes, str]] = {}
         self._blobs: dict[str, bytes] = {}
         self.uploads = Uploads(self._blobs, self._manifests) if uploads else None
@@ -203,6 +219,13 @@ class FaultyRegistry:
         self._manifests[f"{repository}/manifests/{version}"] = (data, media_type)
         return f"{self.host}/{repository}{'@' if ':' in version else ':'}{version}"
 
+    def add_page(self, target: str, document: Any, *, code: int = 200, **headers: str) -> None:
+        """Answer a GET for exactly this path and query with a JSON document; header names with `_` for `-`."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._pages[target] = Answer(
+            code, {"Content-Type": "application/json", **fields}, json.dumps(document).encode()
+        )
+
     def fault(self, method: str, part: str, fault: Fault, *, times: int = -1) -> None:
         """Apply a fault to the next `times` requests (-1: all) whose path contains `part`. Rules act in order."""
         self._rules.append(_Rule(method, part, fault, times))
@@ -210,17 +233,17 @@ class FaultyRegistry:
     def interrupt(
         self, method: str, part: str, after: int, *, times: int = -1, keep: bool = True, answer: Fault | None = None
     ) -> None:
-        """Stop reading a body after so many bytes: break the connection off, or send an `answer` and close it.
+        """Stop reading a longer body after so many bytes: break the connection off, or send an `answer` and close it.
 
         With `keep` an upload's session has what arrived, as Docker's registry does.
         """
         self._interruptions.append(_Interruption(method, part, after, times, keep, answer))
 
-    def interruption(self, method: str, target: str) -> _Interruption | None:
-        """The interruption that a request is to have; in the server's process."""
+    def interruption(self, method: str, target: str, size: int) -> _Interruption | None:
+        """The interruption that a request with so long a body is to have; in the server's process."""
         with self._lock:
             for rule in self._interruptions:
-                if rule.left and rule.method == method and rule.part in target:
+                if rule.left and rule.method == method and rule.part in target and size > rule.after:
                     rule.left -= 1
                     return rule
         return None
@@ -260,6 +283,9 @@ class FaultyRegistry:
         if self._certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._certificate)
+            if self._client_authority:
+                context.verify_mode = ssl.CERT_REQUIRED
+                context.load_verify_locations(self._client_authority)
             # The handshake happens in the thread of the connection, so that a client that goes away harms nobody.
             server.socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         server.daemon_threads = True
@@ -320,6 +346,8 @@ class FaultyRegistry:
         denied = self._check("GET", target, headers)
         if denied is not None:
             return denied
+        if target in self._pages:
+            return copy.deepcopy(self._pages[target])
         key = path[len("/v2/") :]
         if key in self._manifests:
             data, media_type = self._manifests[key]
@@ -423,8 +451,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _take(self) -> None:
         """A request with a body, unless it is to be interrupted."""
         size = int(self.headers.get("Content-Length", "0"))
-        rule = self.owner.interruption(self.command, self.path)
-        if rule is None or size <= rule.after:
+        rule = self.owner.interruption(self.command, self.path, size)
+        if rule is None:
             self._answer(send_body=True, body=self.rfile.read(size))
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -481,6 +509,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_body(answer)
 
     def _send_body(self, answer: Answer) -> None:
+        if answer.trickle_s:
+            for position in range(len(answer.body)):
+                threading.Event().wait(answer.trickle_s)
+                self.wfile.write(answer.body[position : position + 1])
+            return
+        if answer.reset_after >= 0:
+            self.wfile.write(answer.body[: answer.reset_after])
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            os.close(self.connection.detach())
+            self.close_connection = True
+            return
         body = answer.body if answer.cut_after < 0 else answer.body[: answer.cut_after]
         for start in range(0, len(body), 10_000):
             piece = body[start : start + 10_000]

@@ -254,11 +254,15 @@ class _Push:
     def _run(
         self, layers: list[LayerToPush], jobs: dict[str, Callable[..., dict[str, Any]]]
     ) -> list[tuple[LayerToPush, dict[str, Any]]]:
+        from .._store.claims import claim
         from .workers import Job, run_jobs
 
         self._registry.forget_connections()
         listed = [Job(layer.subject, self._size(layer), jobs[layer.subject]) for layer in layers]
-        results = run_jobs(listed, limit=_LIMIT, relay=lambda values: self._progress(*values))
+        diff_ids = [(layer.diff_id,) for layer in layers]
+        blobs = [form for layer in layers for form in layer.forms]
+        with claim(self._paths, self._database, diff_ids, blobs=blobs):  # a removal meanwhile leaves them to us
+            results = run_jobs(listed, limit=_LIMIT, relay=lambda values: self._progress(*values))
         return [(layer, results[layer.subject]) for layer in layers]
 
     def _size(self, layer: LayerToPush) -> int:
