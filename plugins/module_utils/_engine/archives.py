@@ -64,13 +64,34 @@ def import_rootfs(
     )
 
 
-def save(engine: Engine, names: Sequence[str], target: str | int, *, form: str = "docker-archive") -> list[SavedImage]:
-    """Write an archive of images to a path or a descriptor; what was written. See `saved_images` for the names."""
-    from .._image.save import save as save_images
+def foresee(
+    engine: Engine,
+    source: str | IO[bytes],
+    *,
+    changes: Sequence[str] = (),
+    message: str = "",
+    platform: str = "",
+    checksum: str = "",
+) -> str:
+    """The id of the image that `import_rootfs` would make; the tarball is read and nothing is stored."""
+    from .._image.platform import parse_platform
+    from .._image.rootfs import ImportOptions
+    from .._image.rootfs import foresee as foresee_image
 
-    images = saved_images(engine, names)
-    save_images(engine.paths, engine.records, images, target, form)
-    return images
+    wanted = parse_platform(platform) if platform else None
+    return foresee_image(engine.paths, source, ImportOptions(tuple(changes), message, wanted, checksum))
+
+
+def save(engine: Engine, names: Sequence[str], target: str | int, *, form: str = "docker-archive") -> None:
+    """Write an archive of images to a path or a descriptor. See `saved_images` for the names."""
+    save_images(engine, saved_images(engine, names), target, form=form)
+
+
+def save_images(engine: Engine, images: Sequence[SavedImage], target: str | int, *, form: str) -> None:
+    """Write an archive of these images to a path or a descriptor."""
+    from .._image.save import save as write_archive
+
+    write_archive(engine.paths, engine.records, images, target, form)
 
 
 def saved_images(engine: Engine, names: Sequence[str]) -> list[SavedImage]:

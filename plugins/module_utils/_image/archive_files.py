@@ -95,6 +95,9 @@ class ArchiveFiles:
     def receive(self, destination: Destination) -> None:
         """Take up what can be read only once. Comes before everything else, and is nothing for files."""
 
+    def look(self) -> None:
+        """Instead of `receive`: only the documents are wanted, nothing is stored."""
+
     def has(self, name: str) -> bool:
         """Whether there is a regular file of this name, or a link to one."""
         raise NotImplementedError

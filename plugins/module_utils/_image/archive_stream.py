@@ -29,12 +29,11 @@ from .tar import FILE, TarReader, is_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import IO
 
     from .archive_files import Destination
     from .compression import ByteStream
-    from .tar import Entry
     from .unpack import Unpacked
 
 _ANY = "sha256:"  # an algorithm where no digest is known before
@@ -73,13 +72,21 @@ class StreamedFiles(ArchiveFiles):
         """Read the stream to its end. Raises Damaged for what is no archive, SyscallError for a full disk."""
         from .layer_store import bring_layer  # noqa: F401  (before the first byte: the sender waits meanwhile)
 
+        self._read(lambda stream, name: self._take_layer(destination, stream, name))
+
+    def look(self) -> None:
+        self._read(lambda stream, _name: _Arrived(stream.size))
+
+    def _read(self, take_layer: Callable[[_EntryStream, bytes], _Arrived]) -> None:
         with DecompressingReader(self._stream) as content:
             reader = TarReader(content, what=self.what)
             for entry in reader:
                 name = self._names.add(self.what, entry)
                 self._forget(name)
                 if entry.kind == FILE and entry.segments is None:
-                    self._files[name] = self._take(destination, reader, entry, name)
+                    stream = _EntryStream(reader, entry.stored)
+                    is_layer = _is_layer(stream.peek(_HEAD))
+                    self._files[name] = take_layer(stream, name) if is_layer else self._take_document(stream)
             self._drain(content)
 
     def _forget(self, name: bytes) -> None:
@@ -95,16 +102,13 @@ class StreamedFiles(ArchiveFiles):
             if padding > _MOST_PADDING:
                 raise Damaged(f"load {self.what}: over {_MOST_PADDING} bytes follow the end of the archive")
 
-    def _take(self, destination: Destination, reader: TarReader, entry: Entry, name: bytes) -> _Arrived:
-        stream = _EntryStream(reader, entry.stored)
-        if _is_layer(stream.peek(_HEAD)):
-            return self._take_layer(destination, stream, name)
-        if entry.size > MAX_DOCUMENT:
-            return _Arrived(entry.size)
-        self._document_bytes += entry.size
+    def _take_document(self, stream: _EntryStream) -> _Arrived:
+        if stream.size > MAX_DOCUMENT:
+            return _Arrived(stream.size)
+        self._document_bytes += stream.size
         if self._document_bytes > _MOST_DOCUMENT_BYTES:
             raise Damaged(f"load {self.what}: more than {_MOST_DOCUMENT_BYTES} bytes of documents")
-        return _Arrived(entry.size, stream.read_all())
+        return _Arrived(stream.size, stream.read_all())
 
     def _take_layer(self, destination: Destination, stream: _EntryStream, name: bytes) -> _Arrived:
         """Unpack what looks like a layer, or only hash it where its name says that the store has it."""
@@ -177,7 +181,7 @@ class StreamedFiles(ArchiveFiles):
                     f"load {self.what}: layer {layer.name} has {found.size} bytes, its manifest says {layer.size}"
                 )
             if found.document is not None:  # a layer too short or too odd to look like one
-                found = self._take_document(destination, found.document, layer)
+                found = self._unpack_document(destination, found.document, layer)
             if isinstance(found.failure, Damaged):
                 raise located(found.failure, self.what, layer.name) from found.failure
             if found.failure is not None:
@@ -191,8 +195,7 @@ class StreamedFiles(ArchiveFiles):
                     hint="another process removes images; load it again",
                 )
 
-
-    def _take_document(self, destination: Destination, data: bytes, layer: ArchivedLayer) -> _Arrived:
+    def _unpack_document(self, destination: Destination, data: bytes, layer: ArchivedLayer) -> _Arrived:
         stream = HashingStream(io.BytesIO(data), layer.digest or _ANY, lambda: None)
         try:
             diff_id = self._unpack(destination, stream, "")

@@ -87,6 +87,21 @@ def _load(destination: Destination, files: ArchiveFiles, accept: Callable[[list[
     raise HullError(f"load {files.what}: its layers vanish while it is loaded", hint="another process removes images")
 
 
+class Content(Value):
+    """What an archive holds, found without the layers; whether it is a docker-archive or an OCI layout."""
+
+    is_docker: bool
+    images: tuple[Loaded, ...]
+
+
+def look(path_or_stream: str | IO[bytes]) -> Content:
+    """What `load` would add. Nothing is stored and no layer looked at. Raises as `load` does."""
+    with open_archive(path_or_stream) as files:
+        files.look()
+        found = find_images(files)
+        return Content(files.has(LIST), tuple(Loaded(image.config.digest, image.references) for image in found))
+
+
 def find_images(files: ArchiveFiles) -> list[ArchivedImage]:
     """The images in an archive; where it is both, Docker's list decides. Raises Damaged for what is no archive."""
     if files.has(LIST):

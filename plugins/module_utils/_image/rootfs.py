@@ -88,12 +88,13 @@ def import_rootfs(
         raise
 
 
-def foresee(source: str | IO[bytes], options: ImportOptions) -> str:
+def foresee(paths: Paths, source: str | IO[bytes], options: ImportOptions) -> str:
     """The id of the image that an import would make: the tarball is read to its end, and nothing is stored.
 
     Raises as `import_rootfs` does.
     """
     making = _Making(options)
+    check_local(paths, source if isinstance(source, str) else "a stream")
     with open_source(source) as opened:
         checked = _Checked(opened, options.checksum)
         try:
