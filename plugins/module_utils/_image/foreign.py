@@ -11,7 +11,7 @@ back must have the digest that the manifest says, like any layer.
 
 from __future__ import annotations
 
-from .._base.errors import HullError, RegistryError, Unsupported
+from .._base.errors import Damaged, HullError, RegistryError, Unsupported
 from .._base.values import replace
 from .blobs import Blob
 from .http import Client
@@ -106,6 +106,14 @@ class _ForeignBlob(Blob):
         response.close()
         problem = f"answers {response.status}" if response.status != 200 else f"has {announced[:20]} bytes"
         raise RegistryError(f"get {url.shown}: it {problem}", status=response.status)
+
+    def _wrong(self, problem: str) -> Damaged:
+        if not self._places:
+            return super()._wrong(problem)
+        return Damaged(
+            f"get foreign layer {self._descriptor.digest} from {parse_url(self._places[0]).shown}: it {problem}",
+            hint="that place has something else by now; choose an image without such layers",
+        )
 
     def _client(self, url: Url) -> Client:
         """A client that knows nothing of us but whom this host is configured to trust there."""
