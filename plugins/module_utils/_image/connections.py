@@ -380,7 +380,7 @@ def _start_tls(sock: Any, url: Url, context: ssl.SSLContext, stall_timeout_s: fl
     except ssl.SSLCertVerificationError as error:
         plain.close()
         raise RegistryError(
-            f"connect to {url.authority}: its certificate is not accepted: {error.verify_message}",
+            f"connect to {url.authority}: its certificate is not accepted: {error.verify_message.rstrip('.')}",
             hint="check the host's name and clock; for a private authority set ca_file in registries.json, or put its "
             "certificate into certs.d",
         ) from error

@@ -123,7 +123,7 @@ class Client:
             try:
                 response = self._follow(method, url, headers, body, is_once=attempts == 1, is_secret=is_secret)
             except OSError as error:
-                if attempt == attempts - 1 or isinstance(error, NotHttp):
+                if attempt == attempts - 1 or isinstance(error, NotHttp) or _is_about_certificate(error):
                     raise broken(method, url, error, attempt + 1) from error
                 time.sleep(pause_s(attempt))
                 continue
@@ -249,9 +249,20 @@ def broken(method: str, url: Url, error: OSError, attempts: int) -> HullError:
     hint = "try again later; check the network between this host and the registry"
     if url.scheme == "http":
         hint = tls if isinstance(error, NotHttp) else f"{hint}; {tls}"
+    if _is_about_certificate(error):
+        hint = "it wants a client certificate: set client_cert in registries.json, or put one into certs.d"
     times = f" ({attempts} attempts)" if attempts > 1 else ""
     kind = Timeout if isinstance(error, Stalled) else RegistryError
     return kind(f"{method} {url.shown}: {reason}{times}", hint=hint)
+
+
+def _is_about_certificate(error: OSError) -> bool:
+    """Whether the other side ended TLS because of our certificate; TLS 1.3 tells so after the handshake only.
+
+    By its text, such as `[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] ...`: ssl is not loaded where nothing needs it.
+    """
+    text = str(error)
+    return "ALERT" in text and ("CERTIFICATE" in text or "UNKNOWN_CA" in text)
 
 
 class ErrorText(Value):
