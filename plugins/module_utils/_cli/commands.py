@@ -58,6 +58,12 @@ def _pruning() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _pushing() -> tuple[Command, ...]:
+    from .pushing import COMMANDS
+
+    return COMMANDS
+
+
 def _archives() -> tuple[Command, ...]:
     from .archives import COMMANDS
 
@@ -78,6 +84,12 @@ def _registries() -> tuple[Command, ...]:
 
 def _volumes() -> tuple[Command, ...]:
     from .volumes import COMMANDS
+
+    return COMMANDS
+
+
+def _verification() -> tuple[Command, ...]:
+    from .verification import COMMANDS
 
     return COMMANDS
 
@@ -108,6 +120,7 @@ HOMES: dict[str, Home] = {
     "logs": _logging,
     "pull": _images,
     "images": _images,
+    "push": _pushing,
     "rmi": _images,
     "load": _archives,
     "save": _archives,
@@ -131,6 +144,7 @@ HOMES: dict[str, Home] = {
     "volume inspect": _volumes,
     "volume rm": _volumes,
     "volume prune": _volumes,
+    "verify": _verification,
     "inspect": _system,
     "info": _system,
     "version": _system,
@@ -146,6 +160,8 @@ _LONG_FORMS = {
     "image rm": "rmi",
     "image remove": "rmi",
     "image pull": "pull",
+    "image push": "push",
+    "image verify": "verify",
     "image load": "load",
     "image save": "save",
     "image import": "import",
@@ -158,7 +174,7 @@ _LONG_FORMS = {
 _SECTIONS = (
     ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach commit").split()),
     ("Looking at them", "ps logs top port inspect diff export".split()),
-    ("Images", "pull images tag rmi load save import history squash".split()),
+    ("Images", "pull push images tag rmi load save import history squash verify".split()),
     ("Registries", "login logout search tags".split()),
     ("Host", "info version".split()),
 )

@@ -11,7 +11,13 @@ import os
 
 from .._base.clock import now_ns
 from .._base.errors import Damaged
-from .._store.layers import LayerDescription, stage_layer
+from .._store.layers import (
+    LayerDescription,
+    finish_repair,
+    has_layer,
+    mark_damaged,
+    stage_layer,
+)
 from .._store.tree_digest import tree_digest
 from .tar_record import RecordWriter
 from .unpack import DEFAULT_LIMITS, unpack
@@ -84,6 +90,40 @@ def description_of(fs: str, unpacked: Unpacked) -> LayerDescription:
         tree_digest(fs),
         tuple((item.kind, item.path) for item in unpacked.deferred),
     )
+
+
+def repair_layer(
+    paths: Paths,
+    diff_id: str,
+    stream: ByteStream,
+    *,
+    keep_blob_digest: str = "",
+    check: Check | None = None,
+) -> Unpacked:
+    """Mend a layer that is here, from a stream as `bring_layer` takes it, while containers that use it keep running.
+
+    The stream is unpacked beside the layer first, and nothing is changed should it not be the layer. Then what differs
+    is mended: a damaged file's bytes in the same inode, which a running container sees at once. The caller holds the
+    layer's lock. Killed in the middle, the layer stays marked as damaged. A layer that is not here is brought.
+    """
+    if not has_layer(paths, diff_id):
+        return bring_layer(paths, stream, diff_id=diff_id, keep_blob_digest=keep_blob_digest, check=check)
+    from .._store.tree_comparison import mend
+
+    with stage_layer(paths) as staged:
+        unpacked = fill(staged, stream, diff_id, keep_blob_digest, check)
+        description = description_of(staged.fs, unpacked)
+        fs = paths.layer(diff_id) + "/fs"
+        mark_damaged(paths, diff_id)
+        mended = mend(staged.fs, fs)
+        if tree_digest(fs) != description.tree_digest:
+            raise Damaged(f"repair layer {diff_id}: it is still not what its tar says", hint="does anyone write to it?")
+        finish_repair(paths, staged.directory, description, blob_digest=keep_blob_digest)
+    if mended.replaced:
+        from .._kernel.name_cache import forget_names
+
+        forget_names()
+    return unpacked
 
 
 class _Kept:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
+    from typing_extensions import Self
+
     from .._base.paths import Paths
     from .tar_record import Content
 
@@ -48,38 +50,27 @@ def open_layer_tar(paths: Paths, diff_id: str, *, blobs: Sequence[str] = ()) -> 
     raise NotFound(f"layer {diff_id}: it is not in the store", hint="pull or load an image that contains it")
 
 
-class LayerTar:
-    """A stream of pieces that is checked against a diff ID. `size_bytes` is its whole length."""
+class PieceStream:
+    """Pieces of bytes, none of them empty, as a stream. A context manager."""
 
-    def __init__(self, diff_id: str, size_bytes: int, pieces: Iterable[bytes]) -> None:
-        from hashlib import new
-
-        algorithm, _, self._wanted = diff_id.partition(":")
-        self._diff_id = diff_id
-        self._digest = new(algorithm)
-        self._source = pieces
+    def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
         self._piece = b""
         self._position = 0
-        self.size_bytes = size_bytes
 
     def read(self, size: int) -> bytes:
-        """From 1 to `size` bytes; none at the end, once the digest was found right. Raises Damaged."""
+        """From 1 to `size` bytes; none at the end."""
         if self._position >= len(self._piece):
             self._piece, self._position = next(self._pieces, b""), 0
-            if not self._piece:
-                self._check()
-                return b""
-            self._digest.update(self._piece)
+            self._took(self._piece)
         start = self._position
         self._position = min(start + size, len(self._piece))
         if not start and self._position == len(self._piece):
             return self._piece
         return self._piece[start : self._position]
 
-    def _check(self) -> None:
-        if self._digest.hexdigest() != self._wanted:
-            raise Damaged(f"layer {self._diff_id}: its files are not what they were when it was unpacked", hint=_HINT)
+    def _took(self, piece: bytes) -> None:
+        """Called with every piece, and with an empty one at the end."""
 
     def close(self) -> None:
         """Free what is open. Idempotent."""
@@ -87,11 +78,29 @@ class LayerTar:
         if close:
             close()
 
-    def __enter__(self) -> LayerTar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+class LayerTar(PieceStream):
+    """A layer's tar; the end is told once its digest was found right. `size_bytes` is its whole length."""
+
+    def __init__(self, diff_id: str, size_bytes: int, pieces: Iterable[bytes]) -> None:
+        from hashlib import new
+
+        super().__init__(pieces)
+        algorithm, _, self._wanted = diff_id.partition(":")
+        self._diff_id = diff_id
+        self._digest = new(algorithm)
+        self.size_bytes = size_bytes
+
+    def _took(self, piece: bytes) -> None:
+        self._digest.update(piece)
+        if not piece and self._digest.hexdigest() != self._wanted:
+            raise Damaged(f"layer {self._diff_id}: its files are not what they were when it was unpacked", hint=_HINT)
 
 
 class LayerPieces:

@@ -179,6 +179,36 @@ class StagedLayer:
         fsync_directory(self._paths.layers)
 
 
+def finish_repair(paths: Paths, directory: str, description: LayerDescription, *, blob_digest: str = "") -> None:
+    """Give a layer whose `fs` was mended the record and the description of the staged layer, and take the mark away."""
+    from .._sys.file_calls import syncfs
+
+    target = paths.layer(description.diff_id)
+    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        write_description(directory, description)
+        syncfs(fd)  # what was mended and what replaces the record is on the disk before the layer says so
+        if blob_digest:
+            move_blob(paths, directory + "/blob", blob_digest)
+        bury(paths, target + "/replaced")
+        for name in ("headers", "replaced", "layer.json"):
+            if os.path.lexists(f"{directory}/{name}"):
+                os.rename(f"{directory}/{name}", f"{target}/{name}")
+        os.fsync(fd)
+        os.unlink(target + "/damaged")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def unmark_damaged(paths: Paths, diff_id: str) -> None:
+    """Take the mark away from a layer that was found sound."""
+    try:
+        os.unlink(paths.layer(check_digest(diff_id, what="diff ID")) + "/damaged")
+    except FileNotFoundError:
+        pass
+
+
 def move_blob(paths: Paths, source: str, digest: str) -> None:
     """Give a file of the store, checked and synced, its place among the blobs; one that is there is replaced."""
     check_digest(digest)
