@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""How far a pull or load is: bars that are redrawn in place on a terminal, else one line per finished layer.
+"""How far a pull, push or load is: bars that are redrawn in place on a terminal, else one line per finished layer.
 
-The transfer calls `progress(event, subject, done, total)` with the events of `_image/pull.py`; `total` 0 means not
-known.
+The transfer calls `progress(event, subject, done, total)` with the events of `_image/pull.py` and `push.py`; `total` 0
+means not known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 30
 _REDRAW_S = 0.08
-_FINAL = {"exists": "Already exists", "done": "Pull complete"}
+_FINAL = {
+    "exists": "Already exists",
+    "done": "Pull complete",
+    "present": "Layer already exists",
+    "mounted": "Mounted from another repository",
+    "pushed": "Pushed",
+}
+_STATES = {"compress": "Compressing", "upload": "Pushing"}
 
 
 def short_subject(subject: str) -> str:
@@ -46,10 +53,11 @@ def bar(done: int, total: int) -> str:
 
 
 def line(event: str, subject: str, done: int, total: int, *, loading: bool = False) -> str:
-    """One layer's line, of a pull or of the loading of an archive."""
+    """One layer's line, of a pull, a push or of the loading of an archive."""
     if event in _FINAL:
         return f"{visible(short_subject(subject))}: {'Loaded' if loading and event == 'done' else _FINAL[event]}"
     state = "Loading" if loading else "Extracting" if 0 < total <= done else "Downloading"
+    state = _STATES.get(event, state)
     return f"{visible(short_subject(subject))}: {state}  {bar(done, total)}"
 
 

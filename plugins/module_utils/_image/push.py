@@ -7,9 +7,9 @@ push. Where the tag already has what would be pushed, one HEAD request is all.
 
 Progress is told as `progress(event, subject, done, total)`, the subject being a blob's digest (a layer's diff ID where
 it is not known yet):
-    pushing   domain/path      0 0         present   size size   the repository had it
-    compress  done  total  bytes of the layer so far     mounted   size size   taken over from another repository
-    upload    done  size   bytes of the blob so far      pushed    size size   it is there now
+    present   size size    the repository had it         mounted  size size   taken over from another repository
+    compress  done total   bytes of the layer so far     upload   done size   bytes of the blob so far
+    pushed    size size    it is there now
 
 Source: OCI distribution specification 1.1, "Push".
 """
@@ -147,7 +147,6 @@ class _Push:
         if check:
             expected = expected or (plan.document(self._made(plan)) if before else None)
             return self._foretold(before, expected)
-        self._progress("pushing", self._reference.name, 0, 0)
         document = self._send(plan)
         if document.digest != before:
             document = self._put(self._reference.tag, document, plan)
@@ -168,7 +167,6 @@ class _Push:
             return Pushed(before, before, False, len(index.data))
         if check:
             return self._foretold(before, index)
-        self._progress("pushing", self._reference.name, 0, 0)
         children = []
         for plan in plans:
             document = self._send(plan)
