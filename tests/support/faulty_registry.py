@@ -399,6 +399,8 @@ class FaultyRegistry:
         if query.get("service") != ['faulty, "test"']:
             return Answer(400, {}, b'{"details":"wrong service"}')
         is_known = identity in map(identity_for, self.users) if identity else self._is_user(given)
+        if query.get("grant_type") == ["password"]:
+            is_known = self.users.get(query["username"][0]) == query["password"][0]
         if (self.users or given) and not is_known:
             return Answer(401, {}, b'{"details":"incorrect username or password"}')
         document: dict[str, Any] = {"token": token_for(" ".join(query["scope"])), "expires_in": self.token_lifetime_s}
