@@ -450,6 +450,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         self._take()
 
+    def do_DELETE(self) -> None:
+        self._answer(send_body=True)
+
     def _take(self) -> None:
         """A request with a body, unless it is to be interrupted."""
         size = int(self.headers.get("Content-Length", "0"))

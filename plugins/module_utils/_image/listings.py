@@ -162,9 +162,9 @@ def _answers(
 def next_link(headers: list[str]) -> str:
     """The target of the Link header with rel="next"; empty where there is none. Source: RFC 8288 section 3."""
     for header in headers:
-        for link in header.split(",<"):
-            target, _, parameters = link.strip().lstrip("<").partition(">")
-            names = [part.strip().lower().replace(" ", "") for part in parameters.split(";")]
+        for link in header.split("<")[1:]:
+            target, _, parameters = link.partition(">")
+            names = [part.strip(" ,").lower().replace(" ", "") for part in parameters.split(";")]
             if "rel=next" in names or 'rel="next"' in names:
                 return target
     return ""
