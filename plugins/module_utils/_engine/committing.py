@@ -19,7 +19,6 @@ from .tree_views import TreeView, container_view, upper_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from .._base.spec import ContainerSpec
@@ -84,7 +83,10 @@ def commit(engine: Engine, record: ContainerRecord, request: CommitRequest) -> C
     An unchanged container gives an image with the layers of its own; what a layer can't have is told as a warning.
     """
     from .._image import commit as image_commit
+    from .._image.forked_stream import ForkedStream
+    from .._image.packing import PieceStream
     from .._image.source_date import created_ns
+    from .._image.tar import shown
     from .._store.claims import claim
     from .._store.garbage import sweep_temporary
 
@@ -92,13 +94,15 @@ def commit(engine: Engine, record: ContainerRecord, request: CommitRequest) -> C
     base = _base(engine, record)
     statement = _statement(record, base, request, format_time(created_ns()))
     sweep_temporary(engine.paths)  # what a killed process left takes space that this commit may need
-    warnings: list[str] = []
+    left_out: list[str] = []
     with claim(engine.paths, engine.records):
         with _Reading(engine, record, pause=request.pause) as layer:
-            new = image_commit.bring(engine.paths, layer.pieces(leave_out=_teller(record, warnings)))
+            pieces = layer.pieces(leave_out=lambda path: left_out.append(shown(path)))
+            with ForkedStream(lambda: PieceStream(pieces), lambda: left_out) as stream:
+                new = image_commit.bring(engine.paths, stream)
         image = image_commit.derived_image(base, len(base.layers), new, statement, references)
         made = image_commit.publish(engine.paths, engine.records, image, f"commit container {record.name}")
-    return Committed(made, tuple(warnings))
+    return Committed(made, tuple(_left_out(record, path) for path in stream.result))
 
 
 class CommitPlan(Value):
@@ -140,16 +144,11 @@ def _base(engine: Engine, record: ContainerRecord) -> ImageRecord:
     return image
 
 
-def _teller(record: ContainerRecord, warnings: list[str]) -> Callable[[bytes], None]:
-    from .._image.tar import shown
-
-    def tell(path: bytes) -> None:
-        warnings.append(
-            f"container {record.name}: /{shown(path)} is not in the image: in a layer, names that begin with .wh. "
-            "delete files"
-        )
-
-    return tell
+def _left_out(record: ContainerRecord, path: str) -> str:
+    return (
+        f"container {record.name}: /{path} is not in the image, since in a layer names that begin with .wh. "
+        "delete files; rename it and commit again"
+    )
 
 
 class _Reading:

@@ -35,6 +35,8 @@ def squash(engine: Engine, image: ImageRecord, name: str = "", *, above: str = "
     layer there already is itself the result.
     """
     from .._image import commit
+    from .._image.forked_stream import ForkedStream
+    from .._image.packing import PieceStream
     from .._image.source_date import source_date_ns
     from .._store.claims import claim
     from .._store.garbage import sweep_temporary
@@ -59,7 +61,8 @@ def squash(engine: Engine, image: ImageRecord, name: str = "", *, above: str = "
     )
     sweep_temporary(engine.paths)
     with claim(engine.paths, engine.records):
-        layer = commit.bring(engine.paths, _pieces(engine, image, keep))
+        with ForkedStream(lambda: PieceStream(_pieces(engine, image, keep)), lambda: None) as stream:
+            layer = commit.bring(engine.paths, stream)
         new = commit.derived_image(image, keep, layer, statement, (reference,) if reference else ())
         return commit.publish(engine.paths, engine.records, new, f"squash image {image.id}")
 

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from .._base.paths import Paths
     from .._store.database import Database
     from .._store.records import ImageRecord
+    from .compression import ByteStream
 
     Document = dict[str, Any]
 
+_CHUNK = 256 * 1024
 _KEPT_KEYS = ("architecture", "variant", "os", "os.version", "os.features")
 
 
@@ -60,18 +62,19 @@ def layer_of(pieces: Iterator[bytes]) -> NewLayer | None:
     return NewLayer("sha256:" + digest.hexdigest(), size) if size else None
 
 
-def bring(paths: Paths, pieces: Iterator[bytes]) -> NewLayer | None:
-    """Take the layer into the store; None where there are no pieces. Raises as `bring_layer` does."""
-    first = next(pieces, b"")
+def bring(paths: Paths, stream: ByteStream) -> NewLayer | None:
+    """Take a layer's tar into the store; None where the stream is empty. Raises as `bring_layer` does."""
+    first = stream.read(_CHUNK)
     if not first:
         return None
-    unpacked = bring_layer(paths, PieceStream(_with_first(first, pieces)))
+    unpacked = bring_layer(paths, PieceStream(_with_first(first, stream)))
     return NewLayer(unpacked.diff_id, unpacked.stream_bytes)
 
 
-def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+def _with_first(first: bytes, stream: ByteStream) -> Iterator[bytes]:
+    while first:
+        yield first
+        first = stream.read(_CHUNK)
 
 
 def read_document(image: ImageRecord) -> Document:

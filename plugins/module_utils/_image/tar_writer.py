@@ -13,6 +13,7 @@ Source: as in tar_headers.py.
 from __future__ import annotations
 
 from struct import Struct
+from zlib import adler32
 
 from .tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FILE, Entry
 from .tar_headers import BLOCK
@@ -33,6 +34,9 @@ _LARGEST_ID = 0o7777777
 _LARGEST_NUMBER = 0o77777777777  # of bytes and of seconds
 _SECOND = 1_000_000_000
 _NOTHING = bytes(8)
+_SUM_AT = 148
+_PAX_NAME = b"././@PaxHeader"  # who knows pax does not look at it
+_PADDING = bytes(BLOCK)
 
 
 def make_entry(name: bytes, kind: bytes = FILE, **fields: Any) -> Entry:
@@ -58,9 +62,7 @@ def header_of(entry: Entry) -> bytes:
         prefix, short = _split(name)
         if not prefix:
             records.append((b"path", name))
-        name, full = short, name
-    else:
-        full = name
+        name = short
     if len(entry.link) > _NAME:
         records.append((b"linkpath", entry.link))
     seconds, rest = divmod(entry.mtime_ns, _SECOND)
@@ -76,7 +78,7 @@ def header_of(entry: Entry) -> bytes:
     if entry.xattrs:
         records += [(b"SCHILY.xattr." + key, value) for key, value in sorted(entry.xattrs.items())]
     header = _block(entry, name, prefix, min(max(seconds, 0), _LARGEST_NUMBER))
-    return _pax(records, full) + header if records else header
+    return _pax(records) + header if records else header
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
@@ -95,15 +97,14 @@ def _time(time_ns: int) -> bytes:
 
 def _block(entry: Entry, name: bytes, prefix: bytes, seconds: int) -> bytes:
     is_device = entry.kind in (CHARACTER, BLOCK_DEVICE)
-    fields = (
+    block = _HEADER.pack(
         name,
         b"%07o" % entry.mode,
         b"%07o" % (entry.uid if entry.uid <= _LARGEST_ID else 0),
         b"%07o" % (entry.gid if entry.gid <= _LARGEST_ID else 0),
         b"%011o" % (entry.size if entry.size <= _LARGEST_NUMBER else 0),
         b"%011o" % seconds,
-    )
-    rest = (
+        _BLANK_SUM,
         entry.kind,
         entry.link[:_NAME],
         _MAGIC,
@@ -111,16 +112,30 @@ def _block(entry: Entry, name: bytes, prefix: bytes, seconds: int) -> bytes:
         b"%07o" % entry.device[1] if is_device else _NOTHING,
         prefix,
     )
-    return _HEADER.pack(*fields, b"%06o\0 " % sum(_HEADER.pack(*fields, _BLANK_SUM, *rest)), *rest)
+    # Adler-32's lower half is the sum plus one, modulo 65521, which 512 ASCII characters don't reach.
+    total = (adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
+    return b"%b%06o\0 %b" % (block[:_SUM_AT], total, block[_SUM_AT + 8 :])
 
 
-def _pax(records: list[tuple[bytes, bytes]], name: bytes) -> bytes:
+def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
     """An extended header with these records, its data and padding."""
     if any(key in (b"path", b"linkpath") and not _is_utf8(value) for key, value in records):
         records = [(b"hdrcharset", b"BINARY"), *records]
     data = b"".join([_record(key, value) for key, value in records])
-    entry = make_entry((b"PaxHeaders/" + name.rstrip(b"/"))[:_NAME], b"x", size=len(data))
-    return _block(entry, entry.name, b"", 0) + data + bytes(-len(data) % BLOCK)
+    size = len(data)
+    if size > BLOCK:
+        return _pax_block(size) + data + bytes(-size % BLOCK)
+    block = _pax_blocks.get(size)
+    if block is None:
+        block = _pax_blocks[size] = _pax_block(size)
+    return block + data + _PADDING[size:]
+
+
+def _pax_block(size: int) -> bytes:
+    return _block(make_entry(_PAX_NAME, b"x", size=size), _PAX_NAME, b"", 0)
+
+
+_pax_blocks: dict[int, bytes] = {}  # by the size of the data, at most one block; most entries' are as long
 
 
 def _is_utf8(name: bytes) -> bool:

@@ -115,7 +115,7 @@ def _take(worker: _Worker, running: dict[int, _Worker], results: dict[str, Any],
         elif kind == "result":
             results[worker.job.name] = values[0]
         else:
-            raise _error(values[0])
+            raise error_of(values[0])
 
 
 def _start(job: Job, inherited: list[int]) -> _Worker:
@@ -157,12 +157,12 @@ def _work(job: Job, pipe: int) -> None:
     try:
         result = job.run(report)
     except HullError as error:
-        _write(pipe, ["error", _record(error)])
+        _write(pipe, ["error", error_record(error)])
     except OSError as error:
         reason = f"{job.name}: {error.strerror or error}" + (f": {error.filename!r}" if error.filename else "")
-        _write(pipe, ["error", _record(SyscallError(reason, errno=error.errno or 0))])
+        _write(pipe, ["error", error_record(SyscallError(reason, errno=error.errno or 0))])
     except Exception as error:
-        _write(pipe, ["error", _record(HullError(f"{job.name}: {type(error).__name__}: {error}"))])
+        _write(pipe, ["error", error_record(HullError(f"{job.name}: {type(error).__name__}: {error}"))])
     else:
         _write(pipe, ["result", result])
 
@@ -181,15 +181,16 @@ def _write(pipe: int, message: list[Any]) -> None:
         raise _Stopped from None
 
 
-def _record(error: HullError) -> dict[str, Any]:
+def error_record(error: HullError) -> dict[str, Any]:
+    """An error as JSON types; `error_of` is the inverse."""
     number = error.status if isinstance(error, RegistryError) else error.errno if isinstance(error, SyscallError) else 0
     option = error.option if isinstance(error, Invalid) else ""
     kind = type(error).__name__
     return {"kind": kind, "message": error.message, "hint": error.hint, "number": number, "option": option}
 
 
-def _error(record: dict[str, Any]) -> HullError:
-    """The error that a worker's record stands for."""
+def error_of(record: dict[str, Any]) -> HullError:
+    """The error that a record stands for."""
     kind, message, hint = record["kind"], record["message"], record["hint"]
     if kind == "RegistryError":
         return RegistryError(message, status=record["number"], hint=hint)
