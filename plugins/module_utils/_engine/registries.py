@@ -183,14 +183,19 @@ def _registry_facts(registry: Registry) -> dict[str, Any]:
 
 
 def _repository_facts(registry: Registry, reference: Reference, *, with_image: bool) -> dict[str, Any]:
-    facts: dict[str, Any] = {"exists": True, "repository": reference.name}
+    """Tags, and the image where it is asked for; a registry may have an image in a repository that it does not list."""
+    facts: dict[str, Any] = {"repository": reference.name}
     try:
-        facts["tags"] = registry.tags(reference.path)
-        if with_image:
-            facts["image"] = _image_facts(reference, registry.manifest(reference.path, reference.version))
+        facts = {**facts, "exists": True, "tags": registry.tags(reference.path)}
     except NotFound:
-        facts = {**facts, "exists": False, "tags": facts.get("tags", [])}
-    return facts
+        facts = {**facts, "exists": False, "tags": []}
+    if not with_image:
+        return facts
+    try:
+        document = registry.manifest(reference.path, reference.version)
+    except NotFound:
+        return {**facts, "exists": False}
+    return {**facts, "exists": True, "image": _image_facts(reference, document)}
 
 
 def _image_facts(reference: Reference, document: Document) -> dict[str, Any]:
