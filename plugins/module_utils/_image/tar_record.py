@@ -199,7 +199,7 @@ def _frames(source: _Inflated) -> Iterator[tuple[bytes, int, bytes, Segments]]:
         literal = source.take(literal_length)
         path = source.take(path_length)
         segments = list(_SEGMENT.iter_unpack(source.take(_SEGMENT.size * count)))
-        if (b"/" + path + b"/").find(b"/../") >= 0 or path.startswith(b"/"):
+        if b"\0" in path or b"/../" in b"/%b/" % path or path[:1] == b"/":
             raise source.damaged("a path leads out of the layer")
         yield literal, length, path, segments
 
