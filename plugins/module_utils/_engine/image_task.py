@@ -10,7 +10,7 @@ image a pull would bring, and nothing is changed.
 from __future__ import annotations
 
 from .._base.digests import is_digest
-from .._base.errors import Invalid, NotFound, Unsupported
+from .._base.errors import HullError, Invalid, NotFound, Unsupported
 from .._base.plan import Action, Outcome
 from .._base.values import Value
 from . import images
@@ -18,6 +18,7 @@ from .image_facts import inspect_image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from .._image.archives import Loaded
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .images import Progress
 
 SOURCES = ("build", "load", "pull", "import", "local")
-UNKNOWN = "unknown"  # an id that only making the image can tell
 
 
 class ImageRequest(Value):
@@ -46,6 +46,8 @@ class ImageRequest(Value):
     username: str = ""
     password: str = ""
     repository: str = ""
+    push: bool = False
+    archive_path: str = ""
 
 
 class _Step(Value):
@@ -61,10 +63,12 @@ def ensure(engine: Engine, request: ImageRequest, *, check: bool = False, progre
     if request.state == "absent":
         return ensure_absent(engine, request.name, force=request.force_absent, check=check)
     _check_request(engine, request)
-    source = _bring(engine, request, check, progress)
-    steps = [source]
+    steps = [_bring(engine, request, check, progress)]
+    image_id = steps[0].after["id"]
+    if request.archive_path:
+        steps.append(_archive(engine, request, image_id, check))
     if request.repository:
-        steps.append(_name(engine, request, source.after["id"], check))
+        steps.append(_name(engine, request, image_id, check))
     record = images.lookup(engine, request.name)
     return Outcome(
         any(step.before != step.after for step in steps),
@@ -131,11 +135,6 @@ def _check_request(engine: Engine, request: ImageRequest) -> None:
     source = request.source
     if source and source not in SOURCES:
         raise Invalid(f"{source!r} is not known", option="source", hint=f"use {', '.join(SOURCES)}")
-    if source == "build":
-        raise Unsupported(
-            f"build image {request.name}: this engine does not build images",
-            hint="build it elsewhere and use source: pull, or load with load_path; or import_path with import_changes",
-        )
     for option, value in (("load", request.load_path), ("import", request.import_path)):
         if source == option and not value:
             raise Invalid(f"{option} needs {option}_path", option="source")
@@ -171,6 +170,13 @@ def _plan_source(engine: Engine, request: ImageRequest, record: ImageRecord | No
         if record is None:
             raise NotFound(f"image {request.name}: no such image here", hint="source: local brings none")
         return "", ""
+    if source == "build":
+        if record is None or request.force_source:
+            raise Unsupported(
+                f"build image {request.name}: this engine does not build images",
+                hint="build it elsewhere and let source be pull, or load with load_path, or import with import_path",
+            )
+        return "", ""
     if source == "pull":
         plan = images.plan_pull(
             engine,
@@ -188,9 +194,15 @@ def _plan_source(engine: Engine, request: ImageRequest, record: ImageRecord | No
 
 
 def _foreseen(engine: Engine, request: ImageRequest) -> dict[str, Any]:
-    """The state after `_fetch`, without doing it."""
-    if request.source in ("load", "import"):
-        return {"exists": True, "id": UNKNOWN}
+    """The state after `_fetch`, without doing it: registry, archive or tarball are asked, nothing is stored."""
+    if request.source == "load":
+        from .._image.archives import look
+
+        return {"exists": True, "id": _meant(engine, request, look(request.load_path).images)}
+    if request.source == "import":
+        from .archives import foresee
+
+        return {"exists": True, "id": foresee(engine, request.import_path, **_import_options(request))}
     coming = images.foresee(
         engine,
         request.name,
@@ -201,20 +213,17 @@ def _foreseen(engine: Engine, request: ImageRequest) -> dict[str, Any]:
     return {"exists": True, "id": coming.image_id, "digest": coming.digest}
 
 
+def _import_options(request: ImageRequest) -> dict[str, Any]:
+    return {"changes": request.changes, "message": request.message, "platform": request.platform}
+
+
 def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
     if request.source == "load":
         return _load(engine, request, progress)
     if request.source == "import":
         from .archives import import_rootfs
 
-        return import_rootfs(
-            engine,
-            request.import_path,
-            request.name,
-            changes=request.changes,
-            message=request.message,
-            platform=request.platform,
-        )
+        return import_rootfs(engine, request.import_path, request.name, **_import_options(request))
     return images.pull(
         engine,
         request.name,
@@ -226,23 +235,64 @@ def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> 
 
 
 def _load(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
-    """Load an archive that has the image by name or id, or one image under whatever name: that one gets the name."""
+    """Load an archive. Of all that it holds, the image that is meant gets the name, if the archive gives it another."""
     from .archives import load
 
-    by_id = is_digest(request.name)
-    wanted = request.name if by_id else images.reference_of(engine, request.name).canonical
+    meant = ""
 
     def accept(loaded: list[Loaded]) -> None:
-        ids = {item.image_id for item in loaded}
-        names = sorted(name for item in loaded for name in item.references)
-        if wanted not in (ids if by_id else names) and (by_id or len(ids) != 1):
-            held = ", ".join(sorted(ids) if by_id else map(images.familiar, names)) or "images without names"
-            raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {held}")
+        nonlocal meant
+        meant = _meant(engine, request, loaded)
 
-    loaded = load(engine, request.load_path, progress=progress, accept=accept)
-    if not by_id and not any(wanted in item.references for item in loaded):
-        images.tag(engine, loaded[0].image_id, request.name)
+    load(engine, request.load_path, progress=progress, accept=accept)
+    if not is_digest(request.name):
+        images.tag(engine, meant, request.name)
     return images.find(engine, request.name)
+
+
+def _meant(engine: Engine, request: ImageRequest, loaded: Sequence[Loaded]) -> str:
+    """The id of an archive's image with the name or id that the task says, else of its only one. Raises NotFound."""
+    ids = {item.image_id for item in loaded}
+    if is_digest(request.name):
+        if request.name in ids:
+            return request.name
+        raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {', '.join(sorted(ids))}")
+    wanted = images.reference_of(engine, request.name).canonical
+    named = {name: item.image_id for item in loaded for name in item.references}
+    if wanted in named:
+        return named[wanted]
+    if len(ids) == 1:
+        return ids.pop()
+    held = ", ".join(map(images.familiar, sorted(named))) or "images without names"
+    raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {held}")
+
+
+def _archive(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> _Step:
+    """The image as a file. One that holds just this image under this name stays as it is."""
+    from .archives import save
+
+    path, name = request.archive_path, request.name
+    canonical = "" if is_digest(name) else images.reference_of(engine, name).canonical
+    wanted = {image_id: [] if not canonical or "@" in canonical else [canonical]}
+    there = _held(path)
+    before = {"archive": {"path": path, "images": sorted(there) if there is not None else None}}
+    if there == wanted:
+        return _Step((), before, before)
+    if not check:
+        save(engine, [canonical or name], path)
+    after = {"archive": {"path": path, "images": [image_id]}}
+    return _Step((Action("archived", path, "not there" if there is None else "another image"),), before, after)
+
+
+def _held(path: str) -> dict[str, list[str]] | None:
+    """The names in a docker-archive by their images' ids; None where there is none."""
+    from .._image.archives import look
+
+    try:
+        content = look(path)
+    except HullError:
+        return None
+    return {item.image_id: list(item.references) for item in content.images} if content.is_docker else None
 
 
 def _name(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> _Step:
