@@ -33,7 +33,7 @@ from ansible_collections.hull.engine.plugins.module_utils._store.database import
 from ansible_collections.hull.engine.plugins.module_utils._store.garbage import sweep_temporary
 from ansible_collections.hull.engine.plugins.module_utils._store.records import ImageRecord
 
-from tests.support.faulty_registry import FaultyRegistry, status
+from tests.support.faulty_registry import FaultyRegistry, header, status
 from tests.support.images import DOCKER, OCI, File, Image, Layer, digest_of, directory, make_image, tar_of
 from tests.support.registry import RunningRegistry
 
@@ -323,6 +323,20 @@ def test_the_index_that_an_image_was_pulled_from_is_left_alone(registry: Running
     done = store.push(name, record)
     assert not done.changed
     assert json.loads(_raw(registry.host, "multi/app", "1"))["manifests"]
+
+
+@pytest.mark.parametrize("how", ["no HEAD", "no digest"])
+def test_a_registry_that_does_not_tell_digests_is_asked_for_the_manifest(
+    store: Store, tmp_path: Path, how: str
+) -> None:
+    there = FaultyRegistry(uploads=True)
+    fault = status(405) if how == "no HEAD" else header("Docker-Content-Digest", "")
+    there.fault("HEAD", "/manifests/", fault)
+    with there:
+        name = f"{there.host}/team/app:1"
+        record = store.add(tmp_path, BIG, name)
+        assert store.push(name, record).changed
+        assert not store.push(name, record).changed
 
 
 # check mode

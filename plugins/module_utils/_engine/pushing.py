@@ -40,9 +40,10 @@ def push(engine: Engine, request: PushRequest, *, check: bool = False, progress:
     Raises NotFound, Invalid and what the registry refuses.
     """
     from .._image.push import push as push_image
-    from .._image.push import push_index
+    from .._image.push import push_index, require_tag
 
     reference = images.reference_of(engine, request.name)
+    require_tag(reference)
     settings = engine.settings()
     config = settings.with_credentials(request.username, request.password) if request.username else settings
     if request.index:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .._base.paths import Paths
     from .._store.database import Database
     from .._store.records import ImageRecord
-    from .http import ErrorText
+    from .http import ErrorText, Response
     from .push_plan import Blobs
     from .reference import Reference
     from .registry import Document, Registry
@@ -96,6 +96,15 @@ def push_index(
         return target.index(images, check=check)
 
 
+def require_tag(reference: Reference) -> None:
+    """Raise Invalid for a reference that is not a name that can be given to something."""
+    if not reference.tag or reference.digest:
+        raise Invalid(
+            f"push {reference.familiar}: a digest is no name to push to",
+            hint=f"give a tag: {reference.name}:TAG; the digest of what is pushed stays the same",
+        )
+
+
 def _silent(_event: str, _subject: str, _done: int, _total: int) -> None:
     pass
 
@@ -111,11 +120,7 @@ class _Push:
         config: RegistrySettings,
         progress: Progress,
     ) -> None:
-        if not reference.tag or reference.digest:
-            raise Invalid(
-                f"push {reference.familiar}: a digest is no name to push to",
-                hint=f"give a tag: {reference.name}:TAG; the digest of what is pushed stays the same",
-            )
+        require_tag(reference)
         self._paths = paths
         self._database = database
         self._reference = reference
@@ -183,20 +188,23 @@ class _Push:
         return Pushed(before, document.digest, document.digest != before, len(document.data))
 
     def _digest_there(self) -> str:
-        """The digest that the registry has under the tag now; empty where there is none."""
-        version = self._reference.tag
-        headers = {"Accept": ", ".join(ACCEPTED)}
-        response = self._registry.request("HEAD", self._repository, f"manifests/{version}", headers, actions=ACTIONS)
-        if response.status == 404:
-            response.close()
-            return ""
+        """The digest that the registry has under the tag now; empty where there is none. One HEAD request, mostly."""
+        response = self._ask("HEAD")
         digest = response.head.get("docker-content-digest")
-        if response.status not in (200, 405):
-            raise refused(self._registry, self._repository, f"tag {version}", response)
+        if response.status == 405 or (response.status == 200 and not is_digest(digest)):
+            response.close()
+            response = self._ask("GET")
+            if response.status == 200:
+                return sha256_of(response.read_all(MAX_DOCUMENT, f"tag {self._reference.tag}"))
+        if response.status not in (200, 404):
+            raise refused(self._registry, self._repository, f"tag {self._reference.tag}", response)
         response.close()
-        if response.status == 200 and is_digest(digest):
-            return digest
-        return self._registry.manifest(self._repository, version).digest
+        return digest if response.status == 200 else ""
+
+    def _ask(self, method: str) -> Response:
+        headers = {"Accept": ", ".join(ACCEPTED)}
+        path = f"manifests/{self._reference.tag}"
+        return self._registry.request(method, self._repository, path, headers, actions=ACTIONS)
 
     # blobs
 
