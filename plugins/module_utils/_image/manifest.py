@@ -321,7 +321,8 @@ def _place(entry: Descriptor, accepted: tuple[Platform, ...]) -> int | None:
 def parse_config(data: bytes, digest: str, *, layer_count: int) -> ImageConfig:
     """The image configuration in bytes that already match `digest`, for a manifest with so many layers.
 
-    Raises Damaged where it is malformed or does not fit the manifest.
+    Raises Damaged where it is malformed or does not fit the manifest, Unsupported for diff IDs by sha512, which nobody
+    makes.
     """
     where = f"image configuration {digest}"
     document = parse(data, source=where)
@@ -341,4 +342,7 @@ def parse_config(data: bytes, digest: str, *, layer_count: int) -> ImageConfig:
         checked = tuple(check_digest(item, what="diff ID") for item in diff_ids)
     except Invalid as error:
         raise Damaged(f"read {where}: {error}") from error
+    other = next((item for item in checked if not item.startswith("sha256:")), "")
+    if other:
+        raise Unsupported(f"read {where}: diff ID {other[:40]}... is not a sha256 digest", hint="build the image again")
     return ImageConfig(digest, _platform(document, where) or Platform("", ""), checked, data.decode())

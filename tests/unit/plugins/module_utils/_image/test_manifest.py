@@ -284,11 +284,16 @@ def test_a_configuration_tells_platform_and_diff_ids() -> None:
         {"config": None, "variant": None},
         {"x.vendor": {"any": ["thing"]}},
         {"rootfs": {"type": "layers", "diff_ids": [DIGEST, DIGEST]}},
-        {"rootfs": {"type": "layers", "diff_ids": ["sha512:" + "0" * 128, DIGEST]}},
     ],
 )
 def test_what_storing_does_not_need_is_not_judged(changes: dict[str, Any]) -> None:
     assert len(parse_config(_config(**changes), DIGEST, layer_count=2).diff_ids) == 2
+
+
+def test_diff_ids_by_sha512_are_told_apart_from_damage() -> None:
+    data = _config(rootfs={"type": "layers", "diff_ids": [DIGEST, "sha512:" + "0" * 128]})
+    with pytest.raises(Unsupported, match=r"diff ID sha512:0+\.\.\. is not a sha256 digest"):
+        parse_config(data, DIGEST, layer_count=2)
 
 
 def test_a_configuration_without_layers_may_say_null() -> None:
