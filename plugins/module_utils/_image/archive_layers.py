@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .archive_files import Destination, Piece, SeekableFiles
     from .archived_image import ArchivedLayer
     from .compression import ByteStream
+    from .layer_store import Check
     from .unpack import Unpacked
     from .workers import Report
 
@@ -52,9 +53,11 @@ def kept_digest(destination: Destination, layer: ArchivedLayer) -> str:
 
 
 def is_here(destination: Destination, layer: ArchivedLayer) -> bool:
-    """Whether the layer is in the store, and its blob if that shall be kept."""
-    from .._store.layers import has_layer
+    """Whether the layer is in the store, not damaged, and its blob too if that shall be kept."""
+    from .._store.layers import has_layer, needs_repair
 
+    if needs_repair(destination.paths, layer.diff_id):
+        return False
     blob = kept_digest(destination, layer)
     return has_layer(destination.paths, layer.diff_id) and (not blob or os.path.exists(destination.paths.blob(blob)))
 
@@ -79,8 +82,6 @@ class _LayerJob:
         report("done", layer.diff_id, piece.size, piece.size)
 
     def _bring(self, piece: Piece, report: Report) -> None:
-        from .layer_store import bring_layer
-
         layer, what = self._layer, self._files.what
         if layer.size not in (-1, piece.size):
             raise Damaged(f"load {what}: layer {layer.name} has {piece.size} bytes, its manifest says {layer.size}")
@@ -94,9 +95,19 @@ class _LayerJob:
 
         blob = kept_digest(self._destination, layer)
         try:
-            bring_layer(self._destination.paths, stream, keep_blob_digest=blob, check=check)
+            bring_or_repair(self._destination, layer.diff_id, stream, blob, check)
         except Damaged as error:
             raise located(error, what, layer.name) from error
+
+
+def bring_or_repair(destination: Destination, diff_id: str, stream: ByteStream, blob: str, check: Check) -> Unpacked:
+    """Bring a layer; one that is here and damaged is mended. `diff_id` may be empty: then nothing is mended."""
+    from .._store.layers import needs_repair
+    from .layer_store import bring_layer, repair_layer
+
+    if diff_id and needs_repair(destination.paths, diff_id):
+        return repair_layer(destination.paths, diff_id, stream, keep_blob_digest=blob, check=check)
+    return bring_layer(destination.paths, stream, keep_blob_digest=blob, check=check)
 
 
 def check_diff_id(what: str, layer: ArchivedLayer, diff_id: str) -> None:

@@ -20,8 +20,9 @@ from stat import S_ISDIR, S_ISREG
 from .._base.digests import HEX_LENGTHS, is_digest
 from .._base.errors import Damaged, HullError, NotFound, SyscallError, Unsupported
 from .._base.values import Value
+from .._store.layers import needs_repair
 from .archive_files import ArchiveFiles, DirectoryFiles, Names, TarFiles, check_size
-from .archive_layers import HashingStream, check_diff_id, is_here, located
+from .archive_layers import HashingStream, bring_or_repair, check_diff_id, is_here, located
 from .archived_image import ArchivedLayer
 from .compression import DecompressingReader, sniff
 from .manifest import MAX_DOCUMENT
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .unpack import Unpacked
 
 _ANY = "sha256:"  # an algorithm where no digest is known before
+_F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ has a name from Python 3.10 on
 _HEAD = 512
 _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 _MOST_PADDING = 16 * 1024 * 1024
@@ -78,6 +80,7 @@ class StreamedFiles(ArchiveFiles):
         self._read(lambda stream, _name: _Arrived(stream.size))
 
     def _read(self, take_layer: Callable[[_EntryStream, bytes], _Arrived]) -> None:
+        _widen(self._stream)
         with DecompressingReader(self._stream) as content:
             reader = TarReader(content, what=self.what)
             for entry in reader:
@@ -115,10 +118,13 @@ class StreamedFiles(ArchiveFiles):
         named = _digest_in(name)
         subject = named or name.decode("utf-8", "replace")
         is_plain = sniff(stream.peek(_HEAD)) == "plain"
-        hashing = HashingStream(
-            stream, named or _ANY, lambda: destination.progress("load", subject, stream.position, stream.size)
-        )
         known = self._known(destination, named, is_plain)
+        is_hashed_anyway = is_plain and not known and not named.startswith("sha512:")  # for the diff ID
+        hashing = HashingStream(
+            stream,
+            "" if is_hashed_anyway else named or _ANY,
+            lambda: destination.progress("load", subject, stream.position, stream.size),
+        )
         try:
             if known:
                 hashing.read_to_end()
@@ -127,13 +133,13 @@ class StreamedFiles(ArchiveFiles):
                     raise Damaged(f"load {self.what}: the content of {subject} has another digest")
             else:
                 blob = named if destination.keep_blobs and not is_plain and name.startswith(b"blobs/") else ""
-                diff_id = self._unpack(destination, hashing, blob)
+                diff_id = self._unpack(destination, hashing, blob, diff_id=named if is_plain else "")
         except (Damaged, Unsupported) as error:
             if stream.is_cut:
                 raise
             return _Arrived(stream.size, failure=error)
         destination.progress("exists" if known else "done", subject, stream.size, stream.size)
-        return _Arrived(stream.size, None, hashing.digest, diff_id)
+        return _Arrived(stream.size, None, hashing.digest or diff_id, diff_id)
 
     def _known(self, destination: Destination, named: str, is_plain: bool) -> str:
         """The diff ID of the layer in the store that a file of this name would be; empty where there is none."""
@@ -143,9 +149,11 @@ class StreamedFiles(ArchiveFiles):
             return ""
         return diff_id if is_here(destination, ArchivedLayer(diff_id, "", named)) else ""
 
-    def _unpack(self, destination: Destination, stream: HashingStream, blob: str) -> str:
-        """Bring the layer into the store under the diff ID that it has, which is the answer."""
-        from .layer_store import bring_layer
+    def _unpack(self, destination: Destination, stream: HashingStream, blob: str, *, diff_id: str = "") -> str:
+        """Bring the layer into the store under the diff ID that it has, which is the answer.
+
+        `diff_id` is the one that its name promises, by which a damaged layer in the store is found.
+        """
 
         def check(unpacked: Unpacked) -> None:
             if blob and stream.digest != blob:
@@ -153,7 +161,7 @@ class StreamedFiles(ArchiveFiles):
             self.brought.add(unpacked.diff_id)
             self.kept.add(blob)
 
-        return bring_layer(destination.paths, stream, keep_blob_digest=blob, check=check).diff_id
+        return bring_or_repair(destination, diff_id, stream, blob, check).diff_id
 
     # what came, when the stream has ended
 
@@ -189,6 +197,11 @@ class StreamedFiles(ArchiveFiles):
             if layer.digest not in ("", found.digest):
                 raise Damaged(f"load {self.what}: the content of layer {layer.name} has the digest {found.digest}")
             check_diff_id(self.what, layer, found.diff_id)
+            if needs_repair(destination.paths, layer.diff_id):
+                raise Damaged(
+                    f"load {self.what}: layer {layer.diff_id} in the store is damaged and was not mended",
+                    hint="load the archive from a file: what is in it is known in time there",
+                )
             if not is_here(destination, layer):
                 raise HullError(
                     f"load {self.what}: layer {layer.diff_id} was removed while the archive was read",
@@ -198,7 +211,7 @@ class StreamedFiles(ArchiveFiles):
     def _unpack_document(self, destination: Destination, data: bytes, layer: ArchivedLayer) -> _Arrived:
         stream = HashingStream(io.BytesIO(data), layer.digest or _ANY, lambda: None)
         try:
-            diff_id = self._unpack(destination, stream, "")
+            diff_id = self._unpack(destination, stream, "", diff_id=layer.diff_id)
         except Damaged as error:
             return _Arrived(len(data), failure=error)
         return _Arrived(len(data), None, stream.digest, diff_id)
@@ -240,6 +253,16 @@ class _EntryStream:
         while piece := self.read(_PIECE):
             pieces.append(piece)
         return b"".join(pieces)
+
+
+def _widen(stream: IO[bytes]) -> None:
+    """Let a pipe hold more, so that its ends wait for each other less often; other streams are left alone."""
+    from fcntl import fcntl
+
+    try:
+        fcntl(stream.fileno(), _F_SETPIPE_SZ, _PIECE)
+    except (OSError, AttributeError, ValueError):
+        pass
 
 
 def _is_layer(head: bytes) -> bool:
