@@ -39,8 +39,10 @@ options:
       - V(present) has the image on the host, from O(source) where it is not there.
       - V(absent) removes the name and, where that was its last, the image with its layers. The last name of an image
         that a container was made from is refused.
+      - V(verified) is V(present), and every byte of the image is looked at. What is damaged is brought from O(source)
+        once more, the same image, while containers that use it go on running.
     type: str
-    choices: [present, absent]
+    choices: [present, verified, absent]
     default: present
   source:
     description:
@@ -173,7 +175,8 @@ options:
     type: str
   username:
     description:
-      - Who pulls and pushes. Not given, the configuration in O(hull_config) and what C(hull login) kept decide.
+      - Who pulls, and who pushes, unless the image was pulled from another registry than it is pushed to. Not given,
+        the configuration in O(hull_config) and what C(hull login) kept decide.
     type: str
   password:
     description:
@@ -280,7 +283,7 @@ if TYPE_CHECKING:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "tag": {"type": "str"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "verified", "absent"], "default": "present"},
     "source": {"type": "str", "choices": ["build", "load", "pull", "import", "local"]},
     "force_source": {"type": "bool", "default": False},
     "force_absent": {"type": "bool", "default": False},
@@ -335,7 +338,8 @@ def other_name(options: dict[str, Any], name: str) -> str:
 
 def ensure_image(task: Task) -> dict[str, Any]:
     """Bring the image to what the task says."""
-    from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ImageRequest, ensure
+    from ansible_collections.hull.engine.plugins.module_utils._engine.image_source import ImageRequest
+    from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ensure
 
     options = task.options
     refuse_other_hosts(options)

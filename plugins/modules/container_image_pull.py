@@ -127,7 +127,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def pull_image(task: Task) -> dict[str, Any]:
     """Bring the image to what the registry has."""
-    from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ImageRequest, ensure
+    from ansible_collections.hull.engine.plugins.module_utils._engine.image_source import ImageRequest
+    from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ensure
 
     options = task.options
     refuse_other_hosts(options)

@@ -14,7 +14,8 @@ from ansible_collections.hull.engine.plugins.module_utils._base.paths import Pat
 from ansible_collections.hull.engine.plugins.module_utils._base.plan import Outcome
 from ansible_collections.hull.engine.plugins.module_utils._engine import containers, images
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
-from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ImageRequest, ensure
+from ansible_collections.hull.engine.plugins.module_utils._engine.image_source import ImageRequest
+from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ensure
 from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
 
 from tests.support.images import busybox_layer, make_image, make_index, write_layout

@@ -2,52 +2,30 @@
 # Copyright: the hull.engine authors
 """What the container_image module does: an image present, from where the task says, or absent.
 
-Present is up to four steps, in docker_image's order: the image from its source, its archive, its other name, its push.
-Each says what it finds, what it changes and what is so afterwards, in check mode too: there the registry is asked which
-image a pull would bring, and nothing is changed.
+Present is a few steps, in docker_image's order: the image from its source, its archive, its other name, its push. Each
+says what it finds, what it changes and what is so afterwards, in check mode too: there the source is asked which image
+it would bring, and nothing is changed.
 """
 
 from __future__ import annotations
 
 from .._base.digests import is_digest
-from .._base.errors import HullError, Invalid, NotFound, Unsupported
+from .._base.errors import HullError, Invalid
 from .._base.plan import Action, Outcome
 from .._base.values import Value
 from . import images
 from .image_facts import inspect_image
+from .image_source import SOURCES, fetch, foresee, mend, plan_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
-    from .._image.archives import Loaded
+    from .._image.reference import Reference
     from .._store.records import ImageRecord
     from .engine import Engine
+    from .image_source import ImageRequest
     from .images import Progress
-
-SOURCES = ("build", "load", "pull", "import", "local")
-
-
-class ImageRequest(Value):
-    """What the container_image module asks for. None or empty means not given."""
-
-    name: str
-    state: str = "present"
-    source: str = ""  # one of SOURCES
-    force_source: bool = False
-    force_absent: bool = False
-    force_tag: bool = False
-    platform: str = ""
-    load_path: str = ""
-    import_path: str = ""
-    changes: tuple[str, ...] = ()
-    message: str = ""
-    username: str = ""
-    password: str = ""
-    repository: str = ""
-    push: bool = False
-    archive_path: str = ""
 
 
 class _Step(Value):
@@ -56,6 +34,7 @@ class _Step(Value):
     actions: tuple[Action, ...] = ()
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
+    warnings: tuple[str, ...] = ()
 
 
 def ensure(engine: Engine, request: ImageRequest, *, check: bool = False, progress: Progress | None = None) -> Outcome:
@@ -65,22 +44,23 @@ def ensure(engine: Engine, request: ImageRequest, *, check: bool = False, progre
     _check_request(engine, request)
     steps = [_bring(engine, request, check, progress)]
     image_id = steps[0].after["id"]
+    if request.state == "verified":
+        steps.append(_verify(engine, request, check))
     if request.archive_path:
         steps.append(_archive(engine, request, image_id, check))
     if request.repository:
         steps.append(_name(engine, request, image_id, check))
+    if request.push:
+        steps.append(_push(engine, request, image_id, check, progress))
     record = images.lookup(engine, request.name)
     return Outcome(
-        any(step.before != step.after for step in steps),
+        any(step.actions for step in steps),
         tuple(action for step in steps for action in step.actions),
-        _merged([step.before for step in steps]),
-        _merged([step.after for step in steps]),
+        {name: value for step in steps for name, value in step.before.items()},
+        {name: value for step in steps for name, value in step.after.items()},
         images.inspect(engine, record) if record else None,
+        tuple(warning for step in steps for warning in step.warnings),
     )
-
-
-def _merged(facts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: value for step in facts for name, value in step.items()}
 
 
 def ensure_absent(engine: Engine, name: str, *, force: bool = False, check: bool = False) -> Outcome:
@@ -142,16 +122,22 @@ def _check_request(engine: Engine, request: ImageRequest) -> None:
         raise Invalid(f"{request.name} is an id, which can't be chosen", option="name", hint="give a name")
     if request.repository:
         images.parse_target(engine, request.repository)
+    if request.push:
+        _push_reference(engine, request)
 
 
 def _bring(engine: Engine, request: ImageRequest, check: bool, progress: Progress | None) -> _Step:
     """The image from its source, where it is not there or `force_source` asks for it."""
     record = images.lookup(engine, request.name)
     before = _state(engine, request.name, record)
-    verb, reason = _plan_source(engine, request, record)
+    verb, reason = plan_source(engine, request, record)
     if not verb:
         return _Step((), before, before)
-    after = _foreseen(engine, request) if check else _state(engine, request.name, _fetch(engine, request, progress))
+    if check:
+        coming = foresee(engine, request)
+        after = {"exists": True, "id": coming.image_id, **({"digest": coming.digest} if coming.digest else {})}
+    else:
+        after = _state(engine, request.name, fetch(engine, request, progress))
     return _Step((Action(verb, request.name, reason),) if before != after else (), before, after)
 
 
@@ -163,108 +149,16 @@ def _state(engine: Engine, name: str, record: ImageRecord | None) -> dict[str, A
     return {"exists": True, "id": record.id, **({"digest": tag.digest} if tag and tag.digest else {})}
 
 
-def _plan_source(engine: Engine, request: ImageRequest, record: ImageRecord | None) -> tuple[str, str]:
-    """The action that makes the image present and its reason; empty where nothing is to be done."""
-    source = request.source or "pull"
-    if source == "local":
-        if record is None:
-            raise NotFound(f"image {request.name}: no such image here", hint="source: local brings none")
-        return "", ""
-    if source == "build":
-        if record is None or request.force_source:
-            raise Unsupported(
-                f"build image {request.name}: this engine does not build images",
-                hint="build it elsewhere and let source be pull, or load with load_path, or import with import_path",
-            )
-        return "", ""
-    if source == "pull":
-        plan = images.plan_pull(
-            engine,
-            request.name,
-            "always" if request.force_source else "missing",
-            platform=request.platform,
-            username=request.username,
-            password=request.password,
-        )
-        return ("pulled_image", plan.fetch) if plan.fetch else ("", "")
-    if record is not None and not request.force_source:
-        return "", ""
-    verb = {"load": "loaded_image", "import": "imported_image"}[source]
-    return verb, "force_source" if record else "not here"
+def _verify(engine: Engine, request: ImageRequest, check: bool) -> _Step:
+    """Every byte of the image, and what is damaged replaced from its source."""
+    from .verification import ensure_verified
 
-
-def _foreseen(engine: Engine, request: ImageRequest) -> dict[str, Any]:
-    """The state after `_fetch`, without doing it: registry, archive or tarball are asked, nothing is stored."""
-    if request.source == "load":
-        from .._image.archives import look
-
-        return {"exists": True, "id": _meant(engine, request, look(request.load_path).images)}
-    if request.source == "import":
-        from .archives import foresee
-
-        return {"exists": True, "id": foresee(engine, request.import_path, **_import_options(request))}
-    coming = images.foresee(
-        engine,
-        request.name,
-        platform=request.platform,
-        username=request.username,
-        password=request.password,
-    )
-    return {"exists": True, "id": coming.image_id, "digest": coming.digest}
-
-
-def _import_options(request: ImageRequest) -> dict[str, Any]:
-    return {"changes": request.changes, "message": request.message, "platform": request.platform}
-
-
-def _fetch(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
-    if request.source == "load":
-        return _load(engine, request, progress)
-    if request.source == "import":
-        from .archives import import_rootfs
-
-        return import_rootfs(engine, request.import_path, request.name, **_import_options(request))
-    return images.pull(
-        engine,
-        request.name,
-        platform=request.platform,
-        progress=progress,
-        username=request.username,
-        password=request.password,
-    )
-
-
-def _load(engine: Engine, request: ImageRequest, progress: Progress | None) -> ImageRecord:
-    """Load an archive. Of all that it holds, the image that is meant gets the name, if the archive gives it another."""
-    from .archives import load
-
-    meant = ""
-
-    def accept(loaded: list[Loaded]) -> None:
-        nonlocal meant
-        meant = _meant(engine, request, loaded)
-
-    load(engine, request.load_path, progress=progress, accept=accept)
-    if not is_digest(request.name):
-        images.tag(engine, meant, request.name)
-    return images.find(engine, request.name)
-
-
-def _meant(engine: Engine, request: ImageRequest, loaded: Sequence[Loaded]) -> str:
-    """The id of an archive's image with the name or id that the task says, else of its only one. Raises NotFound."""
-    ids = {item.image_id for item in loaded}
-    if is_digest(request.name):
-        if request.name in ids:
-            return request.name
-        raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {', '.join(sorted(ids))}")
-    wanted = images.reference_of(engine, request.name).canonical
-    named = {name: item.image_id for item in loaded for name in item.references}
-    if wanted in named:
-        return named[wanted]
-    if len(ids) == 1:
-        return ids.pop()
-    held = ", ".join(map(images.familiar, sorted(named))) or "images without names"
-    raise NotFound(f"image {request.name}: not in {request.load_path}", hint=f"it holds {held}")
+    if images.lookup(engine, request.name) is None:
+        return _Step()  # check mode: what is brought is whole
+    can_mend = request.source not in ("local", "build")
+    repair = (lambda: mend(engine, request)) if can_mend else None
+    done = ensure_verified(engine, request.name, check=check, repair=repair)
+    return _Step(done.actions, {"verified": done.before["verified"]}, {"verified": True})
 
 
 def _archive(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> _Step:
@@ -305,3 +199,49 @@ def _name(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> 
         images.tag(engine, request.name, request.repository)
     after = {"repository": {"name": request.repository, "id": image_id}}
     return _Step((Action("tagged", request.repository, "force_tag" if existing else "not here"),), before, after)
+
+
+def _push_reference(engine: Engine, request: ImageRequest) -> Reference:
+    """Where to push. Raises Invalid for what is no name with a tag."""
+    from .._image.push import require_tag
+
+    if is_digest(request.repository or request.name):
+        raise Invalid(
+            f"{request.name} is an id, which does not say where to push", option="push", hint="give repository"
+        )
+    reference = images.reference_of(engine, request.repository or request.name)
+    require_tag(reference)
+    return reference
+
+
+def _push(engine: Engine, request: ImageRequest, image_id: str, check: bool, progress: Progress | None) -> _Step:
+    """The image in the registry, under its other name if it has one."""
+    from .._image.push import push
+
+    reference = _push_reference(engine, request)
+    record = images.lookup(engine, image_id)
+    if record is None:  # check mode: what would be brought can't be compared yet
+        return _Step((Action("pushed_image", reference.familiar, "not here yet"),))
+    done = push(
+        engine.paths,
+        engine.records,
+        reference,
+        record,
+        config=images.registry_settings(engine, *_push_credentials(engine, request, reference)),
+        check=check,
+        progress=progress,
+    )
+    before = {"pushed": {"name": reference.familiar, "digest": done.before or None}}
+    if not done.changed:
+        return _Step((), before, before, done.warnings)
+    after = {"pushed": {"name": reference.familiar, "digest": done.digest or None}}
+    reason = "the registry has another digest" if done.before else "not in the registry"
+    return _Step((Action("pushed_image", reference.familiar, reason),), before, after, done.warnings)
+
+
+def _push_credentials(engine: Engine, request: ImageRequest, reference: Reference) -> tuple[str, str]:
+    """The task's, unless they are those of the registry that the image is pulled from, and this is another."""
+    pulls = (request.source or "pull") == "pull"
+    if pulls and images.reference_of(engine, request.name).domain != reference.domain:
+        return "", ""
+    return request.username, request.password

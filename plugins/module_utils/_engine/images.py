@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._image.reference import Reference
+    from .._image.settings import RegistrySettings
     from .._store.database import Database
     from .._store.records import ImageRecord, TagRecord
     from .engine import Engine
@@ -135,12 +136,13 @@ def pull(
         engine.records,
         reference,
         wanted,
-        config=_with_credentials(engine, username, password),
+        config=registry_settings(engine, username, password),
         progress=progress,
     )
 
 
-def _with_credentials(engine: Engine, username: str, password: str) -> Any:
+def registry_settings(engine: Engine, username: str, password: str) -> RegistrySettings:
+    """The registries' configuration, with a task's credentials where there are any."""
     settings = engine.settings()
     return settings.with_credentials(username, password) if username else settings
 
@@ -163,7 +165,7 @@ def newest_digest(engine: Engine, text: str, *, platform: str = "", username: st
 
     return head_digest(
         reference_of(engine, text),
-        config=_with_credentials(engine, username, password),
+        config=registry_settings(engine, username, password),
         platform=parse_platform(platform) if platform else None,
     )
 
@@ -172,7 +174,7 @@ class Coming(Value):
     """What a pull would bring: the image's id, and the digest that the registry has under the reference."""
 
     image_id: str
-    digest: str
+    digest: str = ""
 
 
 def foresee(engine: Engine, text: str, *, platform: str = "", username: str = "", password: str = "") -> Coming:
@@ -183,7 +185,7 @@ def foresee(engine: Engine, text: str, *, platform: str = "", username: str = ""
     resolved = resolve(
         reference_of(engine, text),
         parse_platform(platform) if platform else None,
-        config=_with_credentials(engine, username, password),
+        config=registry_settings(engine, username, password),
     )
     return Coming(resolved.config.digest, resolved.digest)
 
