@@ -258,7 +258,8 @@ class _Inflated:
 
     def end(self) -> None:
         """Check that nothing follows and that the check sum is right."""
-        if self._position < len(self._buffer) or self._more() or not self._inflate.eof:
+        follows = self._position < len(self._buffer) or self._more()
+        if follows or not self._inflate.eof or self._inflate.unused_data or self._file.read(1):
             raise self.damaged("it does not end where it should")
 
 

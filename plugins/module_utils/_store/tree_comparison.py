@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from errno import ENOTSUP, ETXTBSY
-from stat import S_IFMT, S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IFMT, S_IMODE, S_ISCHR, S_ISDIR, S_ISLNK, S_ISREG
 
 from .._base.values import Value
 from .files import remove_tree
@@ -41,7 +41,7 @@ def differences(
 ) -> Iterator[Difference]:
     """How the second tree differs from the first, in order of paths, the top's own being empty.
 
-    With `contents` files are read too. The times of the directories `timeless` mean nothing.
+    With `contents` files are read too. The times of whiteouts and of the directories `timeless` mean nothing.
     """
     pair = _Pair(good, bad, contents, timeless)
     what = pair.changes(b"", os.lstat(pair.good), os.lstat(pair.bad))
@@ -94,7 +94,8 @@ class _Pair:
         good, bad = _below(self.good, path), _below(self.bad, path)
         words = _metadata(wanted, found, good, bad)
         is_directory = S_ISDIR(wanted.st_mode)
-        if wanted.st_mtime_ns != found.st_mtime_ns and not (is_directory and path in self._timeless):
+        is_timeless = path in self._timeless if is_directory else _is_whiteout(wanted)
+        if wanted.st_mtime_ns != found.st_mtime_ns and not is_timeless:
             words.append("time")
         if not is_directory:
             first = self._good_links.setdefault(wanted.st_ino, path)
@@ -106,6 +107,10 @@ class _Pair:
             elif self._contents and not _is_same(good, bad):
                 words.append("content")
         return ", ".join(words)
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return S_ISCHR(status.st_mode) and not status.st_rdev
 
 
 def _metadata(wanted: os.stat_result, found: os.stat_result, good: bytes, bad: bytes) -> list[str]:
