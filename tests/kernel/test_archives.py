@@ -4,66 +4,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import hashlib
 import io
 import json
 import os
 import shutil
-import stat
 import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, HullError, Invalid, NotFound
-from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
-from ansible_collections.hull.engine.plugins.module_utils._image import archives
-from ansible_collections.hull.engine.plugins.module_utils._image.archives import Loaded, load
-from ansible_collections.hull.engine.plugins.module_utils._image.platform import host_platform, parse_platform
-from ansible_collections.hull.engine.plugins.module_utils._image.reference import parse_reference
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, Denied, HullError, NotFound
+from ansible_collections.hull.engine.plugins.module_utils._image import archive_layers
+from ansible_collections.hull.engine.plugins.module_utils._image.archives import Content, Loaded, load, look
+from ansible_collections.hull.engine.plugins.module_utils._image.platform import host_platform
 from ansible_collections.hull.engine.plugins.module_utils._image.register import discard_layers
-from ansible_collections.hull.engine.plugins.module_utils._image.rootfs import import_rootfs
-from ansible_collections.hull.engine.plugins.module_utils._store.database import Database, open_database
-from ansible_collections.hull.engine.plugins.module_utils._store.layers import list_layers
+from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
+from ansible_collections.hull.engine.plugins.module_utils._store.layers import mark_damaged, needs_repair
 
 from tests.support import images
 from tests.support.images import Image, Layer, digest_of, make_image, make_index, tar_of, write_layout
+from tests.support.store import Store
 from tests.support.tars import describe, directory, entry, hard_link, make_tar, symlink
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 HOST = str(host_platform())
 OTHER = "linux/s390x" if HOST != "linux/s390x" else "linux/amd64"
-
-
-class Store:
-    """An engine's state directory of the test's own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.paths = Paths(root=str(path / "root"), run=str(path / "run"), config=str(path / "config"))
-        database = open_database(self.paths, create=True)
-        assert database is not None
-        self.database: Database = database
-
-    def load(self, source: str | Path | IO[bytes], **options: Any) -> list[Loaded]:
-        return load(self.paths, self.database, str(source) if isinstance(source, Path) else source, **options)
-
-    def layers(self) -> list[str]:
-        return list_layers(self.paths)
-
-    def fs(self, diff_id: str) -> Path:
-        return Path(self.paths.layer(diff_id), "fs")
-
-    def assert_empty(self) -> None:
-        """Nothing of a load that failed is left, neither a record nor a file."""
-        assert self.database.images() == [] == self.database.tags() == self.layers()
-        for place in (self.paths.temporary, self.paths.trash):
-            assert not os.path.exists(place) or os.listdir(place) == []
 
 
 @pytest.fixture
@@ -479,7 +450,9 @@ def test_a_failed_load_spares_the_layers_that_others_have(store: Store) -> None:
 
 
 def test_a_failed_load_takes_its_good_layers_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives.os, "sched_getaffinity", lambda _pid: {0})  # one after another, the largest first
+    monkeypatch.setattr(
+        archive_layers.os, "sched_getaffinity", lambda _pid: {0}
+    )  # one after another, the largest first
     good = tar_of({"f": bytes(100_000)})
     config = config_of(digest_of(good), digest_of(b"never"))
     layers = [good, tar_of({"g": bytes(10)})]
@@ -516,98 +489,215 @@ def test_two_loads_at_once_share_their_layers(store: Store, tmp_path: Path) -> N
     assert errors == [] and store.layers() == [digest_of(big)]
 
 
-# root file systems
+# archives that can be read only once
 
 
-def test_a_root_file_system_becomes_an_image(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tree = tmp_path / "tree"
-    (tree / "bin").mkdir(parents=True)
-    (tree / "bin/sh").write_text("x")
-    os.chown(tree / "bin/sh", 5, 6)
-    os.chmod(tree / "bin/sh", 0o4755)
-    for path in (tree / "bin/sh", tree / "bin", tree):
-        os.utime(path, (1_600_000_000, 1_600_000_000))
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    ids = set()
-    for kind in ("", "z", "j", "J", "--zstd"):
-        option = kind if kind.startswith("-") else f"-c{kind}"
-        command = ["tar", "-C", str(tree), "--format=gnu", *([kind, "-c"] if option == kind else [option]), "."]
-        tar = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-        (tmp_path / "template").write_bytes(tar)
-        record = import_rootfs(
-            store.paths,
-            store.database,
-            str(tmp_path / "template"),
-            parse_reference("ubuntu:14.04"),
-            changes=['CMD ["/bin/sh"]', "ENV A=1"],
-            message="from a template",
-        )
-        ids.add(record.id)
-    assert len(ids) == 1  # equal content and time: the same image, however it was compressed
-    assert [(tag.reference, tag.image_id) for tag in store.database.tags()] == [
-        ("docker.io/library/ubuntu:14.04", record.id)
-    ]
-    config = json.loads(record.config)
-    assert config["config"] == {"Cmd": ["/bin/sh"], "Env": ["A=1"]}
-    assert (config["created"][:19], config["history"][0]["comment"]) == ("2023-11-14T22:13:20", "from a template")
-    assert (config["os"], config["architecture"]) == tuple(HOST.split("/")[:2])
-    assert describe(store.fs(record.layers[0])) == describe(tree)
-    manifest = json.loads(record.manifest)
-    assert manifest["layers"][0]["digest"] == record.layers[0]
-    assert manifest["config"] == {**manifest["config"], "digest": record.id, "size": len(record.config)}
+def piped(data: bytes, reader: Any, *, piece: int = 65536) -> Any:
+    """What `reader` makes of the reading end of a pipe into which the data is written."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with open(writing, "wb", buffering=0) as file, contextlib.suppress(BrokenPipeError):
+            for start in range(0, len(data), piece):
+                file.write(data[start : start + piece])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        with open(reading, "rb", buffering=0) as file:
+            return reader(file)
+    finally:
+        thread.join()
 
 
-def test_a_layer_means_the_same_however_it_came(store: Store, tmp_path: Path) -> None:
-    layer = make_tar(entry("etc/a", b"x"), entry("etc/.wh.b", b""))
-    (tmp_path / "rootfs.tar").write_bytes(layer)
-    imported = import_rootfs(store.paths, store.database, str(tmp_path / "rootfs.tar"), parse_reference("a:1"))
-    found = os.lstat(Path(store.fs(imported.layers[0])) / "etc/b")
-    assert stat.S_ISCHR(found.st_mode) and found.st_rdev == 0  # as a layer of this diff ID has it after a pull
+def test_a_stream_is_loaded_without_a_copy_of_it(store: Store) -> None:
+    """The store never has more files, or larger ones, than the layer that is being unpacked."""
+    big = tar_of({"f": os.urandom(3_000_000)})
+    data = make_tar(
+        *saved([big], names=["a/layer.tar"], config=config_of(digest_of(big)), config_name="c.json", tags=["app:1"])
+    )
+    largest = 0
+
+    def look(_event: str, _subject: str, _done: int, _total: int) -> None:
+        nonlocal largest
+        for directory_name, _names, files in os.walk(store.paths.temporary):
+            for name in files:
+                with contextlib.suppress(FileNotFoundError):
+                    largest = max(largest, os.lstat(f"{directory_name}/{name}").st_size)
+
+    piped(data, lambda file: store.load(file, progress=look))
+    assert largest <= 3_000_000 < len(data)
+    assert store.layers() == [digest_of(big)]
 
 
-def test_an_imported_image_is_one_that_others_accept(store: Store, tmp_path: Path) -> None:
-    tar = make_tar(directory("./"), entry("./etc/motd", b"hello"))
-    record = import_rootfs(store.paths, store.database, io.BytesIO(tar), None, platform=parse_platform("linux/arm64"))
-    blobs = {record.id: record.config.encode(), record.layers[0]: tar}
-    media_type = json.loads(record.manifest)["mediaType"]
-    image = Image(record.manifest.encode(), media_type, record.config.encode(), [], blobs)
-    write_layout(image, str(tmp_path / "layout"))
-    run("umoci", "raw", "unpack", "--image", "layout:latest", "tree", cwd=tmp_path)
-    assert (tmp_path / "tree/etc/motd").read_text() == "hello"
-    shown = subprocess.run(["skopeo", "inspect", f"oci:{tmp_path}/layout:latest"], stdout=subprocess.PIPE, check=True)
-    assert json.loads(shown.stdout)["Architecture"] == "arm64"
+def test_a_stream_is_read_to_its_end_so_that_its_sender_can_finish(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(one_layer() + bytes(2_000_000))
+    sender = subprocess.Popen(["cat", tmp_path / "a"], stdout=subprocess.PIPE, bufsize=0)
+    assert sender.stdout
+    with sender, sender.stdout:
+        store.load(sender.stdout)
+    assert sender.returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"this is no tar\n" * 100, "import the tarball: .*not one of a tar archive.*has to be a tarball"),
-        (b"", "holds no files"),
-        (bytes(10240), "holds no files"),
-        (gzip.compress(b"hello"), "import the tarball"),
-        (gzip.compress(LAYER)[:-9], "cut off"),
-        (LAYER[:900], "cut off"),
-        (make_tar(entry("ok", b"x"), entry("../evil", b"x")), "climbs out"),
-    ],
-)
-def test_what_is_no_root_file_system_leaves_nothing(store: Store, data: bytes, message: str) -> None:
-    with pytest.raises(Damaged, match=message):
-        import_rootfs(store.paths, store.database, io.BytesIO(data), parse_reference("x:1"))
+def test_a_stream_without_an_end_is_given_up(store: Store) -> None:
+    with open("/dev/zero", "rb", buffering=0) as file, pytest.raises(Damaged, match="follow the end"):
+        store.load(file)
     store.assert_empty()
 
 
-def test_wrong_changes_and_paths_are_found_before_anything_is_done(store: Store, tmp_path: Path) -> None:
-    for source, changes, kind in (
-        (io.BytesIO(LAYER), ["RUN make"], Invalid),
-        (str(tmp_path / "missing"), [], NotFound),
-        (str(tmp_path), [], Invalid),
-    ):
-        with pytest.raises(kind):
-            import_rootfs(store.paths, store.database, source, parse_reference("x:1"), changes=changes)
+def test_layers_that_no_image_in_a_stream_has_do_not_stay(store: Store) -> None:
+    other = tar_of({"unwanted": b"x"})
+    piped(make_tar(entry("other/layer.tar", other), *entries_of(one_layer())), store.load)
+    assert store.layers() == [LAYER_ID] and os.listdir(store.paths.temporary) == []
+
+
+def entries_of(archive: bytes) -> list[Any]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return [(info, tar.extractfile(info).read()) for info in tar]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("way", ["stream", "file"])
+def test_the_last_file_of_a_name_counts(store: Store, tmp_path: Path, way: str) -> None:
+    archive = make_tar(entry("abc/layer.tar", tar_of({"evil": b"x"})), *entries_of(one_layer()))
+    (tmp_path / "a").write_bytes(archive)
+    store.load(io.BytesIO(archive) if way == "stream" else tmp_path / "a")
+    assert store.layers() == [LAYER_ID]
+
+
+def test_a_layer_that_the_store_has_is_known_by_the_name_in_a_stream(store: Store) -> None:
+    archive = one_layer(names=[f"{LAYER_ID[7:]}.tar"])
+    store.load(io.BytesIO(archive))
+    inode = os.stat(store.fs(LAYER_ID)).st_ino
+    events: list[tuple[str, str]] = []
+    store.load(io.BytesIO(archive), progress=lambda event, subject, _done, _total: events.append((event, subject)))
+    assert ("exists", LAYER_ID) in events and os.stat(store.fs(LAYER_ID)).st_ino == inode
+
+
+def test_a_known_name_does_not_vouch_for_other_content(store: Store) -> None:
+    store.load(io.BytesIO(one_layer()))
+    other = tar_of({"other": b"x"})
+    config = config_of(digest_of(other))
+    archive = make_tar(
+        *saved([other], names=[f"{LAYER_ID[7:]}.tar"], config=config, config_name="c.json", tags=["bad:1"])
+    )
+    with pytest.raises(Damaged, match="has another digest"):
+        store.load(io.BytesIO(archive))
+    assert [tag.reference for tag in store.database.tags()] == ["docker.io/library/app:1"]
+
+
+def test_documents_of_a_stream_have_a_limit_together(store: Store) -> None:
+    filler = [entry(f"{number}.json", b" " * (4 << 20)) for number in range(17)]
+    with pytest.raises(Damaged, match="bytes of documents"):
+        store.load(io.BytesIO(make_tar(*filler, *entries_of(one_layer()))))
     store.assert_empty()
 
 
-def test_content_is_hashed_as_it_is(store: Store) -> None:
-    data = LAYER + b"\0" * 512 + b"trailing"
-    record = import_rootfs(store.paths, store.database, io.BytesIO(data), None)
-    assert record.layers == ("sha256:" + hashlib.sha256(data).hexdigest(),)
+def test_names_of_a_stream_have_a_limit_together(store: Store) -> None:
+    filler = [entry(f"{number}/" + "n" * 900_000) for number in range(20)]
+    with pytest.raises(Damaged, match="of names"):
+        store.load(io.BytesIO(make_tar(*filler)))
+    store.assert_empty()
+
+
+@pytest.mark.parametrize("way", ["stream", "file"])
+def test_layers_that_an_image_does_not_need_may_be_of_any_kind(store: Store, tmp_path: Path, way: str) -> None:
+    """An attestation, a damaged tar, a blob that is nothing."""
+    image = two_layers()
+    path = layout(tmp_path / "layout", (image, {}))
+    (path / "blobs/sha256/bad").write_bytes(LAYER[:700])
+    (path / "blobs/sha256/worse").write_bytes(os.urandom(5 << 20))
+    (path / "blobs/sha256/cut").write_bytes(gzip.compress(LAYER)[:50])
+    run("tar", "-C", path, "-cf", tmp_path / "a.tar", ".")
+    with open(tmp_path / "a.tar", "rb") as file:
+        source = io.BytesIO(file.read()) if way == "stream" else tmp_path / "a.tar"
+    assert [item.image_id for item in store.load(source)] == [image.id]
+    assert store.layers() == sorted(image.diff_ids)
+
+
+@pytest.mark.parametrize("what", ["layer", "layer size", "config", "manifest", "missing"])
+def test_a_stream_whose_blobs_are_not_what_they_are_named(store: Store, tmp_path: Path, what: str) -> None:
+    image = two_layers()
+    path = layout(tmp_path / "layout", (image, {}))
+    layer = json.loads(image.manifest)["layers"][1]["digest"]
+    blob = path / "blobs/sha256" / {"config": image.id, "manifest": image.digest}.get(what, layer)[7:]
+    if what == "missing":
+        blob.unlink()
+    elif what == "layer":  # as long as the real one, and unpacking to the same
+        blob.write_bytes(blob.read_bytes()[:4] + b"\1\1\1\1" + blob.read_bytes()[8:])
+    elif what == "layer size":
+        blob.write_bytes(gzip.compress(gzip.decompress(blob.read_bytes()), 0))
+    else:
+        blob.write_bytes(blob.read_bytes() + b" ")
+    run("tar", "-C", path, "-cf", tmp_path / "a.tar", ".")
+    with pytest.raises(Damaged), open(tmp_path / "a.tar", "rb") as file:
+        store.load(io.BytesIO(file.read()))
+    store.assert_empty()
+
+
+@pytest.mark.parametrize("way", ["stream", "file"])
+@pytest.mark.parametrize("keep", [True, False])
+def test_compressed_layers_of_an_oci_archive_are_kept_where_asked(
+    store: Store, tmp_path: Path, keep: bool, way: str
+) -> None:
+    image = two_layers()
+    run("tar", "-C", layout(tmp_path / "layout", (image, {})), "-cf", tmp_path / "a.tar", ".")
+    with open(tmp_path / "a.tar", "rb") as file:
+        store.load(io.BytesIO(file.read()) if way == "stream" else tmp_path / "a.tar", keep_blobs=keep)
+    layers = {digest_of(layer.blob): layer.blob for layer in image.layers}
+    assert store.blobs() == (sorted(layers) if keep else [])
+    for digest in store.blobs():
+        assert Path(store.paths.blob(digest)).read_bytes() == layers[digest]
+    assert sorted(record.digest for record in store.database.blobs()) == sorted(layers)
+
+
+def test_a_directory_with_names_that_climb_shows_no_file_of_the_host(store: Store, tmp_path: Path) -> None:
+    place = tmp_path / "saved"
+    place.mkdir()
+    (tmp_path / "secret.json").write_bytes(CONFIG)
+    (place / "away").symlink_to(tmp_path)
+    (place / "l.tar").write_bytes(LAYER)
+    for name in ("../secret.json", "away/secret.json", str(tmp_path / "secret.json"), "a\0b", "\ud800"):
+        document = [{"Config": name, "Layers": ["l.tar"], "RepoTags": None}]
+        (place / "manifest.json").write_text(json.dumps(document))
+        with pytest.raises(Damaged, match="has no file"):
+            store.load(place)
+    store.assert_empty()
+
+
+def test_an_archive_that_both_docker_and_oci_describe_keeps_its_manifest(store: Store, tmp_path: Path) -> None:
+    """As Docker 25 and later write it with containerd's store: the blobs are those of the registry."""
+    image = two_layers()
+    path = layout(tmp_path / "layout", (image, named("example.com/ignored:1")))
+    blobs = [f"blobs/sha256/{item['digest'][7:]}" for item in json.loads(image.manifest)["layers"]]
+    entry_of_image = {"Config": f"blobs/sha256/{image.id[7:]}", "RepoTags": ["app:1"], "Layers": blobs}
+    (path / "manifest.json").write_text(json.dumps([entry_of_image]))
+    run("tar", "-C", path, "-cf", tmp_path / "a.tar", ".")
+    assert store.load(tmp_path / "a.tar") == [Loaded(image.id, ("docker.io/library/app:1",))]
+    assert store.image(image.id).manifest_digest == image.digest
+
+
+def test_a_damaged_layer_is_mended_by_loading_it_again(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(one_layer())
+    store.load(path)
+    (store.fs(LAYER_ID) / "etc/motd").write_bytes(b"HELLO\n")
+    mark_damaged(store.paths, LAYER_ID)
+    store.load(path)
+    assert (store.fs(LAYER_ID) / "etc/motd").read_bytes() == b"hello\n"
+    assert not needs_repair(store.paths, LAYER_ID)
+
+
+def test_looking_at_an_archive_stores_nothing(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(one_layer())
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(one_layer()))
+    found = Content(True, (Loaded(digest_of(CONFIG), ("docker.io/library/app:1",)),))
+    assert look(str(tmp_path / "a.tar")) == found == look(str(tmp_path / "a.tar.gz"))
+    store.assert_empty()
+
+
+def test_a_policy_against_archives_is_kept(store: Store, tmp_path: Path) -> None:
+    os.makedirs(store.paths.config)
+    Path(store.paths.config, "policy.json").write_text('{"default": "accept", "archives": "reject"}')
+    with pytest.raises(Denied, match="rejects images that do not come from a registry"):
+        store.load(io.BytesIO(one_layer()))
+    store.assert_empty()
