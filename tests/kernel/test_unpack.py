@@ -333,7 +333,7 @@ def test_directories_that_the_layer_deletes_before_ask_for_nothing(place: Place)
         entry("k", b"x"),
         directory("k"),
     )
-    assert told(unpacked) == [("implicit-parent", b"j"), ("whiteouts", b"")]
+    assert told(unpacked) == [("hollow", b"j"), ("whiteouts", b"")]
 
 
 def test_directories_with_nothing_but_whiteouts_are_told(place: Place) -> None:

@@ -32,6 +32,7 @@ class Node:
         self.content: Any = None
         self.xattrs: dict[str, bytes] = {}
         self.children: dict[str, Node] = {}
+        self.named_in: dict[str, int] = {}  # the layer that put a child there
 
 
 class Model:
@@ -75,11 +76,16 @@ class Model:
             if child is None:
                 if not create:
                     return None
-                child = way[-1].children[part] = Node(stat.S_IFDIR, self._layer)
+                child = Node(stat.S_IFDIR, self._layer)
+                self._put(way[-1], part, child)
             if child.kind != stat.S_IFDIR:
                 raise NotADirectoryError(part)
             way.append(child)
         return way[-1]
+
+    def _put(self, parent: Node, name: str, node: Node) -> None:
+        parent.children[name] = node
+        parent.named_in[name] = self._layer
 
     def _add(self, parts: list[str], info: tarfile.TarInfo, content: bytes) -> None:
         parent = self._walk(parts[:-1], create=True)
@@ -91,13 +97,14 @@ class Model:
             node = place.children.get(target[-1]) if place is not None else None
             if node is None or node.kind == stat.S_IFDIR:
                 raise LookupError(info.linkname)
-            parent.children[name] = node
+            self._put(parent, name, node)
             return
         old = parent.children.get(name)
         if old is not None and old.kind == stat.S_IFDIR and info.type == tarfile.DIRTYPE:
             node = old
         else:
-            node = parent.children[name] = Node(KINDS[info.type], self._layer)
+            node = Node(KINDS[info.type], self._layer)
+            self._put(parent, name, node)
         self._describe(node, info)
         if info.type == tarfile.REGTYPE:
             node.content = content
@@ -129,7 +136,7 @@ class Model:
     def _delete_child(self, place: Node, name: str) -> None:
         """Remove what lower layers brought under a name; directories with something newer in them are made again."""
         child = place.children.get(name)
-        if child is None or (child.kind != stat.S_IFDIR and child.layer == self._layer):
+        if child is None or (child.kind != stat.S_IFDIR and place.named_in[name] == self._layer):
             return
         if child.kind != stat.S_IFDIR:
             del place.children[name]
@@ -137,8 +144,9 @@ class Model:
         for inner in list(child.children):
             self._delete_child(child, inner)
         if child.children and child.layer != self._layer:
-            made = place.children[name] = Node(stat.S_IFDIR, self._layer)
-            made.children = child.children
+            made = Node(stat.S_IFDIR, self._layer)
+            made.children, made.named_in = child.children, child.named_in
+            self._put(place, name, made)
         elif child.layer != self._layer:
             del place.children[name]
 

@@ -44,6 +44,8 @@ def settle(paths: Paths, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
         directory = "layers/" + diff_id.partition(":")[2]
         if "opaque-root" in kinds:
             stack = []
+        if directory in stack:  # all that it has is in this one, and overlayfs takes no directory twice
+            stack.remove(directory)
         if ("implicit-parent", b"") not in deferred:
             root = directory
         is_last = number == len(diff_ids) - 1

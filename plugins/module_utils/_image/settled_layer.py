@@ -22,7 +22,7 @@ from .._base.errors import Damaged, SyscallError
 from .attributes import kept_attributes, named
 from .layer_view import LayerView
 from .tar import shown
-from .tree import Tree, is_whiteout
+from .tree import Blocked, Tree, is_whiteout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,11 +98,12 @@ class Settling:
                 output.copy(found.seen_in, found.path, path)
                 self._move(path, path, output)
             elif not found.is_directory:
-                output.copy(found.seen_in, found.path, path)
+                output.borrow(found, path)
                 gone = path + b"/"
             elif found.seen_in == 0:
-                output.white_out(path)
-                gone = path + b"/"
+                if output.is_free(path):  # else something from elsewhere fills it
+                    output.white_out(path)
+                    gone = path + b"/"
             else:
                 output.directory(path)
 
@@ -110,23 +111,27 @@ class Settling:
 
     def _move(self, source: bytes, link: bytes, output: _Output) -> None:
         """Say what the layer has in its directory `source` where the link at a real path leads."""
-        target, there = self._view.resolve(link, follow=True)
-        if there is not None and not there.is_directory:
-            if not self._soft[source]:
+        try:
+            target, there = self._view.resolve(link, follow=True)
+            if there is not None and not there.is_directory:
                 raise Damaged(f"settle layer: {shown(source)} leads to {shown(target)}, which is not a directory")
-            output.moved[source] = target
+        except Damaged:
+            if not self._soft[source]:
+                raise
+            output.moved[source] = source  # nothing is there that whiteouts could hide
             return
         self._transfer(source, target, output)
 
     def _transfer(self, source: bytes, target: bytes, output: _Output) -> None:
         """Say in the real directory `target` what the layer has in its directory `source`."""
         output.moved[source] = target
-        is_hollow = self._soft.get(source, False)
-        if not is_hollow:
-            output.directory(target)
-        if self._layers.is_opaque(0, source):
-            output.make_opaque(target)
         there = self._view.at(target)
+        if not self._soft.get(source, False):
+            output.directory(target)
+        elif there is None:
+            return
+        if self._layers.is_opaque(0, source):
+            self._hide(target, there, output)
         for name, status in self._layers.entries(0, source):
             inner = source + b"/" + name
             place = target + b"/" + name if target else name
@@ -137,6 +142,20 @@ class Settling:
                 output.copy(0, inner, place)
             elif hidden is not None and hidden.seen_in != 0:
                 output.white_out(place)
+
+    def _hide(self, path: bytes, there: Found | None, output: _Output) -> None:
+        """Hide what the lower layers have in a directory, but not what this layer has there under its own name."""
+        if there is None or not there.is_directory or 0 not in there.layers:
+            output.make_opaque(path)
+            return
+        own = {name: status for name, status in self._layers.entries(0, path) if not is_whiteout(status)}
+        lower = {name for layer in there.layers if layer for name, _status in self._layers.entries(layer, path)}
+        for name in sorted(lower):
+            found = self._view.child(there, name)
+            if found is not None and name not in own:
+                output.white_out(path + b"/" + name if path else name)
+            elif found is not None and found.is_directory and 0 in found.layers:
+                self._hide(found.path, found, output)
 
     def _transfer_directory(self, source: bytes, target: bytes, hidden: Found | None, output: _Output) -> None:
         if source not in self._soft:
@@ -158,7 +177,7 @@ class Settling:
                 what = "a directory" if found is not None else "not there, in this layer before it or in a lower one"
                 raise Damaged(f"settle layer: {shown(path)} is a hard link to {shown(target)}, which is {what}")
             output.borrow(found, output.landing(path))
-            if _is_same(self._view.at(real), found.seen_in):
+            if _is_same(self._view.at(real), found.seen_in) and output.is_free(real):
                 output.borrow(found, real)
 
 
@@ -196,17 +215,21 @@ class _Output:
     # where things go
 
     def is_moved(self, path: bytes) -> bool:
-        """Whether what the layer has at this path went elsewhere."""
-        return self.landing(path) != path
+        """Whether what the layer has at this path was dealt with together with a directory above it."""
+        return bool(self._moved_above(path))
 
     def landing(self, path: bytes) -> bytes:
         """Where something that the layer has at this path is shown."""
-        above = path
-        while self.moved and above:
-            if above in self.moved:
-                return self.moved[above] + path[len(above) :]
-            above = above.rpartition(b"/")[0]
-        return path
+        above = self._moved_above(path)
+        return self.moved[above] + path[len(above) :] if above else path
+
+    def _moved_above(self, path: bytes) -> bytes:
+        """The nearest directory at or above a path that was moved, empty where there is none."""
+        while self.moved and path:
+            if path in self.moved:
+                return path
+            path = path.rpartition(b"/")[0]
+        return b""
 
     def directory(self, path: bytes, *, described_by: bytes = _VIEW) -> int:
         """A directory, made if it is missing, as the view shows it or as the layer describes one at another path."""
@@ -218,6 +241,22 @@ class _Output:
     def make_opaque(self, path: bytes) -> None:
         self.directory(path)
         self._opaque.add(path)
+
+    def is_free(self, path: bytes) -> bool:
+        """Whether what the layers have at a real path is seen there: nothing here replaces or hides it."""
+        above = path.rpartition(b"/")[0]
+        while self._opaque and above:
+            if above in self._opaque:
+                return False
+            above = above.rpartition(b"/")[0]
+        parent, _, name = path.rpartition(b"/")
+        try:
+            os.lstat(name, dir_fd=self._tree.directory(parent, create=False)[0])
+        except FileNotFoundError:
+            return True
+        except Blocked:
+            pass
+        return False
 
     def _clear(self, path: bytes) -> tuple[int, bytes]:
         """The parent's descriptor and the name, with nothing under it."""
@@ -293,7 +332,7 @@ class _Output:
                 first = self._names.get((layer, status.st_ino)) if status.st_nlink > 1 else None
                 if first is None or (layer == 0 and self.is_moved(path)):
                     continue
-                if _is_same(self._view.at(path), layer):
+                if _is_same(self._view.at(path), layer) and self.is_free(path):
                     self._link(first, path)
 
     # directories, at last

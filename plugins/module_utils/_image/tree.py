@@ -51,6 +51,10 @@ def is_whiteout(found: os.stat_result) -> bool:
     return S_ISCHR(found.st_mode) and found.st_rdev == 0
 
 
+class Blocked(Damaged):
+    """Something on the way to a directory is none, or a link to itself."""
+
+
 class WhitedOut(FileNotFoundError):
     """A directory is missing because this layer deletes it."""
 
@@ -85,8 +89,8 @@ class Tree:
     def directory(self, path: bytes, *, create: bool) -> tuple[int, bytes]:
         """A descriptor of the directory and its real path. It is valid until the next call.
 
-        With `create`, what is missing is made, 0755 and root's. Raises Damaged where something on the way is no
-        directory, Missing or WhitedOut where it is missing.
+        With `create`, what is missing is made, 0755 and root's. Raises Blocked where something on the way is no
+        directory, Missing or WhitedOut where it is missing, Damaged beyond the limits.
         """
         fd = self._open.get(path)
         if fd is not None:
@@ -142,7 +146,7 @@ class Tree:
                 continue
             links += 1
             if links > _MOST_LINKS:
-                raise Damaged(f"unpack {shown(path)}: too many symbolic links on the way")
+                raise Blocked(f"unpack {shown(path)}: too many symbolic links on the way")
             if target[:1] == b"/":
                 fd, real = self._root_fd, b""
             steps = [step for step in target.split(b"/") if step not in (b"", b".")]
@@ -171,7 +175,7 @@ class Tree:
             if S_ISLNK(found.st_mode):
                 return os.readlink(part, dir_fd=fd)
             if not is_whiteout(found):
-                raise Damaged(f"unpack: {shown(path)} is not a directory, but an entry lies below it") from None
+                raise Blocked(f"unpack: {shown(path)} is not a directory, but an entry lies below it") from None
             if not create:
                 raise WhitedOut(os.fsdecode(path)) from None
             os.unlink(part, dir_fd=fd)

@@ -347,7 +347,10 @@ class _Writer:
             if is_whiteout(found):
                 raise _no_target(path, target)
             if S_ISDIR(found.st_mode):
-                raise Damaged(f"unpack {shown(path)}: a hard link to the directory {shown(target)}")
+                if not self._whiteouts.implicit.get(target):
+                    raise Damaged(f"unpack {shown(path)}: a hard link to the directory {shown(target)}")
+                self._borrow(target, fd, name, path)  # a lower layer may have a link or file there
+                return
             if path != target:
                 self._link(target_fd, target_name, fd, name, path)
                 if target in self._borrowed:

@@ -21,7 +21,7 @@ from stat import S_IFCHR, S_ISDIR
 
 from .._base.errors import Damaged
 from .tar import shown
-from .tree import Tree, WhitedOut, is_whiteout
+from .tree import Blocked, Missing, Tree, WhitedOut, is_whiteout
 
 PREFIX = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -40,7 +40,7 @@ class Whiteouts:
         self.tree = Tree(root_fd, self._made)
         self.implicit: dict[bytes, bool] = {}
         self.deletes_root = False  # an opaque root: all lower layers are hidden
-        self._hollow: set[bytes] = set()  # implicit directories that hold whiteouts and nothing else
+        self._hollow: set[bytes] = set()  # implicit directories that hold whiteouts at most
         self._opaque: set[bytes] = set()
         self._marked: set[bytes] = set()  # directories with whiteouts, which say so
         self._is_deleting = False
@@ -73,8 +73,9 @@ class Whiteouts:
             return False
         parent = b"/".join(parts)
         if name == OPAQUE:
-            fd, real = self.tree.directory(parent, create=True)
-            self.make_opaque(fd, real)
+            found = self._directory_of_whiteout(parent)
+            if found is not None:
+                self.make_opaque(*found)
             return True
         target = name[len(PREFIX) :]
         if target in (b"", b".", b".."):
@@ -111,7 +112,6 @@ class Whiteouts:
 
     def make_opaque(self, fd: int, path: bytes) -> None:
         """Hide what the lower layers have in this directory. `fd` is open on it."""
-        self.fills(path)
         if not path:  # overlayfs merges the roots of all layers whatever they say
             self.deletes_root = True
             return
@@ -142,7 +142,7 @@ class Whiteouts:
                 elif not entry.is_file(follow_symlinks=False) and is_whiteout(os.lstat(entry.name, dir_fd=fd)):
                     os.unlink(entry.name, dir_fd=fd)
             self._marked.discard(place)
-        for place in reversed(directories):
+        for place in reversed(directories[1:]):
             if place in self._hollow:
                 self._remove_hollow(place)
 
@@ -156,10 +156,11 @@ class Whiteouts:
     def _directory_of_whiteout(self, parent: bytes) -> tuple[int, bytes] | None:
         try:
             return self.tree.directory(parent, create=False)
-        except WhitedOut:
-            return None  # what holds it is deleted already
-        except FileNotFoundError:
-            pass
+        except (WhitedOut, Blocked):
+            return None  # what holds it is deleted already, or is no directory any more
+        except Missing as error:
+            if self.hides(error.path, itself=False):
+                return None
         self._is_deleting = True
         try:
             return self.tree.directory(parent, create=True)
