@@ -268,6 +268,7 @@ actions:
       reason: not here
 """
 
+from ansible_collections.hull.engine.plugins.module_utils._base.digests import is_digest  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.arguments import with_tag  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import (  # noqa: E402
     DOCKER_ARGUMENTS,
@@ -332,7 +333,7 @@ def default_source(options: dict[str, Any]) -> str:
 
 def other_name(options: dict[str, Any], name: str) -> str:
     """The name in `repository`, by default with the tag that the image has."""
-    tag = name.rpartition("/")[2].partition("@")[0].partition(":")[2]
+    tag = "" if is_digest(name) else name.rpartition("/")[2].partition("@")[0].partition(":")[2]
     return with_tag(options["repository"], tag or options["tag"]) if options["repository"] else ""
 
 
