@@ -154,16 +154,21 @@ def _known(
     paths: Paths, database: Database, reference: Reference, platform: Platform | None
 ) -> tuple[ImageRecord, str] | None:
     """The image that the store has under this name, whole and for this platform, and the digest it came with."""
-    from .._store.layers import has_layer
-
     tag = database.tag(reference.canonical)
     image = database.image(tag.image_id) if tag and tag.digest else None
-    if tag is None or image is None or not all(has_layer(paths, diff_id) for diff_id in image.layers):
+    if tag is None or image is None or not all(_is_whole(paths, diff_id) for diff_id in image.layers):
         return None
     offered = parse_config(image.config.encode(), image.id, layer_count=len(image.layers)).platform
     is_best = rank(offered, accepted_platforms(platform)) == 0
     is_only = tag.digest == image.manifest_digest and (platform is None or _suits(offered, platform))
     return (image, tag.digest) if is_best or is_only else None
+
+
+def _is_whole(paths: Paths, diff_id: str) -> bool:
+    """Whether a layer is here and not known to be damaged."""
+    from .._store.layers import has_layer, needs_repair
+
+    return has_layer(paths, diff_id) and not needs_repair(paths, diff_id)
 
 
 def _resolve(
@@ -240,19 +245,17 @@ def _fetch_layers(
     settings: RegistrySettings,
     progress: Progress,
 ) -> None:
-    """Bring all missing layers into the store."""
-    from .._store.layers import has_layer
-
+    """Bring all missing layers into the store, and mend damaged ones."""
     missing: dict[str, Descriptor] = {}
     for diff_id, layer in resolved.layers:
-        if has_layer(paths, diff_id):
+        if _is_whole(paths, diff_id):
             progress("exists", layer.digest, layer.size, layer.size)
         else:
             missing.setdefault(diff_id, layer)
     if not missing:
         return
     from .._store.garbage import sweep_temporary
-    from .layer_store import bring_layer  # noqa: F401  (loaded before the fork: every worker needs it)
+    from .layer_store import repair_layer  # noqa: F401  (loaded before the fork: every worker needs it)
     from .workers import Job, run_jobs
 
     sweep_temporary(paths)  # what a killed pull left takes space that this one may need
@@ -288,7 +291,7 @@ def _record(paths: Paths, database: Database, reference: Reference, resolved: Re
 
 
 class _LayerJob:
-    """One layer, in a worker: wait for whoever fetches it already, else download, unpack, check and publish."""
+    """One layer, in a worker: wait for whoever fetches it already, else download, unpack, check, publish or mend it."""
 
     def __init__(
         self,
@@ -308,25 +311,23 @@ class _LayerJob:
 
     def run(self, report: Report) -> None:
         """Make sure that the layer is in the store."""
-        from .._store.layers import has_layer
         from .._store.locks import lock
 
         size = self._descriptor.size
         with lock(self._paths, "layer", self._diff_id, timeout_s=_LOCK_TIMEOUT_S):
-            if not has_layer(self._paths, self._diff_id):
+            if not _is_whole(self._paths, self._diff_id):
                 self._fetch(report)
         report("done", self._descriptor.digest, size, size)
 
     def _fetch(self, report: Report) -> None:
-        from .layer_store import bring_layer
+        from .layer_store import repair_layer
 
         kept = self._descriptor.digest if self._settings.keep_blobs and not self._is_plain() else ""
         with self._open() as blob:
             stream = _Reported(blob, self._descriptor, report)
             try:
-                bring_layer(
-                    *(self._paths, stream),
-                    diff_id=self._diff_id,
+                repair_layer(
+                    *(self._paths, self._diff_id, stream),
                     keep_blob_digest=kept,
                     check=lambda _unpacked: blob.finish(),
                 )
