@@ -155,6 +155,8 @@ class Settling:
             if found is not None and name not in own:
                 output.white_out(path + b"/" + name if path else name)
             elif found is not None and found.is_directory and 0 in found.layers:
+                if found.path in self._soft:
+                    output.directory(found.path, described_by=found.path)
                 self._hide(found.path, found, output)
 
     def _transfer_directory(self, source: bytes, target: bytes, hidden: Found | None, output: _Output) -> None:
