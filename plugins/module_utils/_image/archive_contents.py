@@ -8,8 +8,9 @@ there once. Equal images give equal files. Nothing is written here.
     docker-archive   manifest.json, <hex>.json (configurations), <hex>.tar (layers, not compressed)
     OCI layout       oci-layout, index.json, blobs/<algorithm>/<hex>; compressed layers as they came
 
-An OCI layout has an image's manifest bit for bit, so that its digest stays, where all layers can be had in the form
-that it says: kept as blobs, or not compressed. Else it gets a manifest with layers that are not compressed.
+An OCI layout has an image's manifest bit for bit, so that its digest stays, where that is one of OCI and all layers can
+be had in the form that it says: kept as blobs, or not compressed. Else it gets a new manifest: Docker's are not looked
+for in a layout by other tools, and a compressed layer that was not kept is written without compression.
 
 Source: as in docker_archive.py and oci_layout.py.
 """
@@ -25,7 +26,16 @@ from .._base.errors import Damaged
 from .._base.values import Value
 from .docker_archive import LIST
 from .layer_tar import open_layer_tar
-from .manifest import OCI_INDEX, OCI_LAYER, Descriptor, Manifest, parse_config, parse_manifest
+from .manifest import (
+    DOCKER_LAYER,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+    Manifest,
+    parse_config,
+    parse_manifest,
+)
 from .oci_layout import FULL_NAME, INDEX, MARK, REFERENCE_NAME, VERSION, blob_name
 from .register import render_manifest
 
@@ -39,6 +49,9 @@ if TYPE_CHECKING:
     from .._store.database import Database
     from .._store.records import ImageRecord
     from .compression import ByteStream
+
+
+_OCI_TYPES = {DOCKER_LAYER + suffix: OCI_LAYER + suffix.replace(".", "+") for suffix in ("", ".gzip", ".zstd")}
 
 
 class SavedImage(Value):
@@ -170,19 +183,18 @@ def _entries(manifest: Manifest, image: SavedImage) -> list[dict[str, Any]]:
 def _manifest(store: _Store, record: ImageRecord) -> tuple[Manifest, list[ArchivedFile]]:
     """The image's manifest and its layers, which are what it says."""
     manifest = _parsed(record.manifest, record.manifest_digest)
-    files = [
-        store.layer(blob_name(diff_id), diff_id)
-        if layer.digest == diff_id
-        else store.blob(blob_name(layer.digest), layer.digest)
-        for layer, diff_id in zip(manifest.layers, record.layers)
-    ]
-    had = [file for file in files if file is not None]
-    if len(had) == len(files) and all(file.size == layer.size for file, layer in zip(had, manifest.layers)):
-        return manifest, had
-    plain = [store.layer(blob_name(diff_id), diff_id) for diff_id in record.layers]
-    descriptors = [Descriptor(OCI_LAYER, diff_id, file.size) for diff_id, file in zip(record.layers, plain)]
+    descriptors, files = [], []
+    for layer, diff_id in zip(manifest.layers, record.layers):
+        blob = store.blob(blob_name(layer.digest), layer.digest) if layer.digest != diff_id else None
+        file = blob or store.layer(blob_name(diff_id), diff_id)
+        media_type = _OCI_TYPES.get(layer.media_type, layer.media_type) if blob else OCI_LAYER
+        descriptors.append(Descriptor(media_type, layer.digest if blob else diff_id, file.size))
+        files.append(file)
+    had = [(item.digest, item.size) for item in descriptors]
+    if manifest.media_type == OCI_MANIFEST and had == [(layer.digest, layer.size) for layer in manifest.layers]:
+        return manifest, files
     text = render_manifest(record.id, len(record.config.encode()), descriptors)
-    return _parsed(text, sha256_of(text.encode())), plain
+    return _parsed(text, sha256_of(text.encode())), files
 
 
 def _parsed(text: str, digest: str) -> Manifest:

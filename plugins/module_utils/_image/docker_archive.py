@@ -32,6 +32,11 @@ _NO_NAME = "<none>:<none>"
 def find_docker_images(files: ArchiveFiles) -> list[ArchivedImage]:
     """The images of manifest.json. Raises Damaged."""
     entries = parse(files.read(LIST, MAX_DOCUMENT), source=f"{LIST} in {files.what}")
+    if isinstance(entries, dict) and "layers" in entries:
+        raise Damaged(
+            f"load {files.what}: skopeo's form dir:, which podman calls docker-dir",
+            hint="save it as docker-archive, oci-archive or oci-dir",
+        )
     if not isinstance(entries, list) or not entries:
         raise Damaged(f"load {files.what}: {LIST} lists no images")
     images = [_image(files, entry) for entry in entries]
