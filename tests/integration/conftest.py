@@ -17,6 +17,8 @@ from ansible_collections.hull.engine.plugins.module_utils._base.paths import Pat
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
 from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import tear_down
 
+from tests.support.faulty_registry import FaultyRegistry
+from tests.support.images import DOCKER, make_image
 from tests.support.registry import RunningRegistry, running_registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +99,16 @@ def registry(images: Images) -> Iterator[RunningRegistry]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def closed_registry() -> Iterator[FaultyRegistry]:
+    """A registry that lets only the user `ci` in, with an image that is not for running."""
+    server = FaultyRegistry(need_basic=True, users={"ci": "s3cret-word"})
+    server.add("team/closed", "1", make_image([{"file": b"content"}], types=DOCKER))
+    server.add_page("/v2/team/closed/tags/list?n=1000", {"name": "team/closed", "tags": ["1"]})
+    with server:
+        yield server
+
+
 class Playbooks:
     """Runs playbooks against an engine with directories of its own."""
 
@@ -145,9 +157,13 @@ class Playbooks:
 
 
 @pytest.fixture
-def playbooks(tmp_path: Path, images: Images, registry: RunningRegistry) -> Iterator[Playbooks]:
+def playbooks(
+    tmp_path: Path, images: Images, registry: RunningRegistry, closed_registry: FaultyRegistry
+) -> Iterator[Playbooks]:
     """A runner; whatever its engine has at the end is removed, also after a failure."""
-    runner = Playbooks(tmp_path, {**images.variables(), "registry": registry.host})
+    runner = Playbooks(
+        tmp_path, {**images.variables(), "registry": registry.host, "closed_registry": closed_registry.host}
+    )
     try:
         yield runner
     finally:

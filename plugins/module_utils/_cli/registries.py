@@ -29,7 +29,7 @@ def _login(invocation: Invocation) -> int:
     server = invocation.arguments[0] if invocation.arguments else ""
     with invocation.engine() as engine:
         name = registries.server_name(engine, server)
-        username = invocation.text("username") or _ask_username()
+        username = invocation.text("username") or _ask_username(invocation)
         login = registries.Login(
             name, username, _password(invocation), path=invocation.text("authfile") or "", reauthorize=True
         )
@@ -40,7 +40,9 @@ def _login(invocation: Invocation) -> int:
     return 0
 
 
-def _ask_username() -> str:
+def _ask_username(invocation: Invocation) -> str:
+    if invocation.is_on("password-stdin"):
+        raise UsageError("--password-stdin needs --username")
     if not is_terminal(STDIN):
         raise UsageError("there is nobody to ask for a user name", hint="use --username and --password-stdin")
     put("Username: ")
@@ -53,8 +55,6 @@ def _password(invocation: Invocation) -> str:
     if invocation.is_on("password-stdin"):
         if given is not None:
             raise UsageError("--password and --password-stdin exclude each other")
-        if invocation.text("username") is None:
-            raise UsageError("--password-stdin needs --username")
         with open(STDIN, "rb", closefd=False) as source:
             return source.read(_MAX_PASSWORD).decode("utf-8", "surrogateescape").rstrip("\r\n")
     if given is not None:
