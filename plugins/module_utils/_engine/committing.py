@@ -106,15 +106,16 @@ def commit(engine: Engine, record: ContainerRecord, request: CommitRequest) -> C
 
 
 class CommitPlan(Value):
-    """What a commit would come to: the new layer, and the image of that name where it is just that one already."""
+    """What a commit would come to: the new layer on the base, and the image of that name where it is that already."""
 
+    base: ImageRecord
     layer: NewLayer | None
     same: ImageRecord | None
     changes: tuple[Change, ...]
 
 
 def plan_commit(engine: Engine, record: ContainerRecord, request: CommitRequest) -> CommitPlan:
-    """Find out what a commit would make, by reading all that it would read and keeping nothing."""
+    """Find out what a commit would make, by reading all that it would read; nothing is kept, stopped or changed."""
     from .._image import commit as image_commit
     from . import images
 
@@ -122,11 +123,11 @@ def plan_commit(engine: Engine, record: ContainerRecord, request: CommitRequest)
     base, existing = _base(engine, record), images.lookup(engine, request.name)
     created = image_commit.read_document(existing).get("created") if existing else None
     statement = _statement(record, base, request, str(created or ""))
-    with _Reading(engine, record, pause=request.pause) as layer:
+    with _Reading(engine, record, pause=False) as layer:
         new = image_commit.layer_of(layer.pieces(leave_out=lambda _path: None))
         changes = tuple(layer.changes())
     image = image_commit.derived_image(base, len(base.layers), new, statement)
-    return CommitPlan(new, existing if existing and existing.id == image.id else None, changes)
+    return CommitPlan(base, new, existing if existing and existing.id == image.id else None, changes)
 
 
 def _target(engine: Engine, name: str) -> str:
