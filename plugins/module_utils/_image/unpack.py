@@ -15,6 +15,7 @@ from stat import S_IFBLK, S_IFCHR, S_ISDIR
 
 from .._base.errors import Damaged, SyscallError
 from .._base.values import Value
+from .attributes import CAPABILITY, is_kept_attribute
 from .compression import DecompressingReader
 from .tar import (
     BLOCK_DEVICE,
@@ -43,7 +44,6 @@ _RESERVED_INODES = 4096
 _LOOK_EVERY = 8 * 1024 * 1024
 _LAST_NS = ((1 << 33) - 1) * 10**9
 _LONGEST_LINK = 4095
-_KEPT_XATTRS = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 _CONTENT_ERRNOS = frozenset((EFBIG, EINVAL, ELOOP, ENAMETOOLONG))
 
 
@@ -439,7 +439,7 @@ class _Writer:
     def _set_xattrs(self, target: int | bytes, entry: Entry) -> None:
         """Set what may come from an image: `trusted.` would steer overlayfs, labels are the host's policy."""
         for name, value in (entry.xattrs or {}).items():
-            if not value or not _is_kept(name):
+            if not value or not is_kept_attribute(name):
                 continue
             if len(value) > self._limits.max_xattr_bytes:
                 raise Damaged(f"unpack {shown(entry.name)}: {shown(name)} has {len(value)} bytes")
@@ -449,7 +449,7 @@ class _Writer:
                 else:
                     os.setxattr(target, name, value, follow_symlinks=False)
             except OSError as error:
-                if error.errno not in (ENOTSUP, EPERM) or name == _KEPT_XATTRS[0]:
+                if error.errno not in (ENOTSUP, EPERM) or name == CAPABILITY:
                     raise
                 self.skipped_xattrs += 1
 
@@ -493,12 +493,6 @@ def _copy_sparse(reader: TarReader, out: int, entry: Entry) -> None:
 
 def _no_target(path: bytes, target: bytes) -> Damaged:
     return Damaged(f"unpack {shown(path)}: a hard link to {shown(target)}, which the same layer deletes")
-
-
-def _is_kept(name: bytes) -> bool:
-    if b"\0" in name or len(name) > 255:
-        return False
-    return name in _KEPT_XATTRS or (name.startswith(b"user.") and not name.startswith(b"user.overlay."))
 
 
 def _clamped(time_ns: int) -> int:
