@@ -259,6 +259,20 @@ def test_pruning_tells_what_went_and_the_space(hull, registry, made_at):
     assert abs(before - disk_usage(hull.paths.root) - freed) < 0.05 * freed
 
 
+def test_the_disk_space_of_everything_is_told(hull):
+    assert [line.split()[-4:] for line in hull("system", "df").splitlines()[1:]] == [["0", "0", "0B", "0B"]] * 3
+    hull("pull", "-q", "busybox")
+    hull("tag", "busybox", "other:1")
+    hull("volume", "create", "data")
+    hull("create", "--name", "user", "-v", "data:/data", "busybox")
+    rows = {row["Type"]: row for row in map(json.loads, hull("system", "df", "--format", "json").splitlines())}
+    assert [rows[kind]["TotalCount"] + rows[kind]["Active"] for kind in rows] == ["11", "10", "11"]
+    assert rows["Images"]["Size"].endswith("MB") and rows["Images"]["Reclaimable"] == "0B (0%)"
+    hull("rm", "user")
+    unused = json.loads(hull("system", "df", "--format", "json").splitlines()[0])
+    assert unused["Active"] == "0" and re.search(r"MB \((99|100)%\)$", unused["Reclaimable"])  # directories stay
+
+
 def disk_usage(directory):
     """In bytes, as du sees it."""
     return int(subprocess.run(["du", "-sB1", directory], capture_output=True, check=True).stdout.split()[0])

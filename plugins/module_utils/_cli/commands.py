@@ -135,6 +135,7 @@ HOMES: dict[str, Home] = {
     "image inspect": _images,
     "image prune": _pruning,
     "container prune": _pruning,
+    "system df": _pruning,
     "login": _registries,
     "logout": _registries,
     "search": _registries,
@@ -149,7 +150,7 @@ HOMES: dict[str, Home] = {
     "info": _system,
     "version": _system,
 }
-_GROUPS = {"volume": "Volumes", "container": "Containers", "image": "Images"}
+_GROUPS = {"volume": "Volumes", "container": "Containers", "image": "Images", "system": "The host"}
 _LONG_FORMS = {
     "container ls": "ps",
     "container list": "ps",
@@ -168,6 +169,7 @@ _LONG_FORMS = {
     "image tag": "tag",
     "image history": "history",
     "image squash": "squash",
+    "system info": "info",
     "volume list": "volume ls",
     "volume remove": "volume rm",
 }

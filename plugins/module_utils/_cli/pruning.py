@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""`container prune` and `image prune`: what nobody uses goes, after a question."""
+"""`container prune` and `image prune`: what nobody uses goes, after a question; `system df`: what all of it takes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from .._base.units import format_size
 from .._engine import pruning
 from .command import Command
 from .filters import filter_pairs
-from .flags import many, switch
-from .printing import put, put_line, visible
+from .flags import many, switch, text
+from .printing import put, put_line, put_untrusted, visible
+from .tables import Column, render_rows
 from .targets import confirm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .command import Invocation
 
 
@@ -46,6 +49,31 @@ def _tell(what: str, lines: list[str], space_bytes: int) -> None:
     put_line(f"Total reclaimed space: {format_size(space_bytes)}")
 
 
+def _usage(invocation: Invocation) -> int:
+    with invocation.engine() as engine:
+        rows = [_row(found) for found in pruning.usage(engine)]
+    put_untrusted(render_rows(_COLUMNS, rows, invocation.text("format")))
+    return 0
+
+
+def _row(found: pruning.Usage) -> dict[str, Any]:
+    share = f" ({found.reclaimable_bytes * 100 // found.size_bytes}%)" if found.size_bytes else ""
+    return {
+        "Type": {"images": "Images", "containers": "Containers", "volumes": "Local Volumes"}[found.kind],
+        "TotalCount": str(found.total),
+        "Active": str(found.active),
+        "Size": format_size(found.size_bytes),
+        "Reclaimable": format_size(found.reclaimable_bytes) + share,
+    }
+
+
+_COLUMNS = (
+    Column("TYPE", "Type"),
+    Column("TOTAL", "TotalCount"),
+    Column("ACTIVE", "Active"),
+    Column("SIZE", "Size"),
+    Column("RECLAIMABLE", "Reclaimable"),
+)
 _FORCE = switch("force", "don't ask", short="f")
 
 COMMANDS = (
@@ -67,6 +95,14 @@ COMMANDS = (
             many("filter", "until=, label=, label!=", "filter"),
             _FORCE,
         ),
+        maximum=0,
+    ),
+    Command(
+        "system df",
+        "[OPTIONS]",
+        "Show the disk space that images, containers and volumes take",
+        _usage,
+        (text("format", "json, a template, or 'table' and a template"),),
         maximum=0,
     ),
 )

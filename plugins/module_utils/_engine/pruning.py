@@ -197,6 +197,43 @@ def _fits(labels: dict[str, str], created_ns: int, wanted: dict[str, list[str]])
     ) and fits_labels(labels, wanted.get("label", ()), wanted.get("label!", ()))
 
 
+class Usage(Value):
+    """How much there is of one kind of KINDS, how much is in use, the bytes it takes, and those that pruning frees."""
+
+    kind: str
+    total: int
+    active: int
+    size_bytes: int
+    reclaimable_bytes: int
+
+
+def usage(engine: Engine) -> list[Usage]:
+    """What images, containers and volumes take on disk. Everything is looked at, which takes a while for much of it."""
+    database = engine.database()
+    if database is None:
+        return [Usage(kind, 0, 0, 0, 0) for kind in ("images", "containers", "volumes")]
+    paths = engine.paths
+    unused = {
+        "images": prune_images(engine, [("dangling", "false")], check=True),
+        "containers": prune_containers(engine, check=True),
+        "volumes": prune_volumes(engine, [("all", "true")], check=True),
+    }
+    sizes = {
+        "images": sum(map(disk_usage, (paths.layers, paths.settled, paths.blobs))),
+        "containers": disk_usage(f"{paths.root}/containers"),
+        "volumes": disk_usage(f"{paths.root}/volumes"),
+    }
+    totals = {
+        "images": len(database.images()),
+        "containers": len(database.containers()),
+        "volumes": len(database.volumes()),
+    }
+    return [
+        Usage(kind, totals[kind], totals[kind] - len(unused[kind].removed), size, unused[kind].space_bytes)
+        for kind, size in sizes.items()
+    ]
+
+
 def disk_usage(path: str) -> int:
     """The bytes that a file or tree takes on disk; a file with several names counts once. Links are not followed."""
     seen: dict[tuple[int, int], int] = {}
