@@ -5,13 +5,15 @@
 Docker calls the like of it tar-split; this is a format of our own. `headers` is one zlib stream (level 1) of
 
     MAGIC
-    frames: _FRAME (length of the literal, length of the content, length of the path, number of segments), then the
-            literal itself, the path, and for a sparse file its segments as pairs of offset and length
-    a frame of four zeros
+    frames: _FRAME (zeros before the literal, length of the literal, zeros after it, length of the content, length of
+            the path, number of segments), then the literal itself, the path, and for a sparse file its segments as
+            pairs of offset and length
+    a frame of zeros only
 
-A frame stands for its literal followed by its content: so many bytes of the file at `path` below `fs`, from the
-segments one after another, or from its beginning where there are none. Literals are all that is no file's content:
-headers, extended headers, padding, data of entries that became no file, and what follows the end of the archive.
+A frame stands for its literal between its zeros, followed by its content: so many bytes of the file at `path` below
+`fs`, from the segments one after another, or from its beginning where there are none. Literals are all that is no
+file's content: headers, extended headers, padding, data of entries that became no file, and what follows the end of the
+archive. Half of that are zeros, which are counted instead of deflated.
 
 What a later entry of the same layer removes is moved to `replaced/N`, files or whole directories. `replaced/index` has
 a line for each, ended by NUL: how many frames with a content had been written when it was moved, a blank, and its path.
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 HEADERS = "headers"
 REPLACED = "replaced"
 MAGIC = b"hull tar record 1\n"
-_FRAME = Struct("<IQII")
+_FRAME = Struct("<IIIQII")
 _SEGMENT = Struct("<QQ")
 _LEVEL = 1
 _BATCH = 64 * 1024
@@ -127,11 +129,17 @@ class RecordWriter:
         self._add(literal, length, path, segments or ())
 
     def _add(self, literal: bytes, length: int, path: bytes, segments: Any) -> None:
-        pieces = self._pieces
-        pieces += (_FRAME.pack(len(literal), length, len(path), len(segments)), literal, path)
+        right = literal.lstrip(b"\0")
+        core = right.rstrip(b"\0")
+        zeros = len(literal) - len(right), len(right) - len(core)
+        self._pieces += (
+            _FRAME.pack(zeros[0], len(core), zeros[1], length, len(path), len(segments)),
+            core,
+            path,
+        )
         if segments:
-            pieces.append(b"".join([_SEGMENT.pack(*segment) for segment in segments]))
-        self._held += len(literal) + 20 + len(path) + 16 * len(segments)
+            self._pieces.append(b"".join([_SEGMENT.pack(*segment) for segment in segments]))
+        self._held += len(core) + _FRAME.size + len(path) + 16 * len(segments)
         if self._held >= _BATCH:
             self._flush()
 
@@ -147,7 +155,7 @@ class RecordWriter:
 
     def _finish(self) -> None:
         self._record_rest()
-        self._flush(_FRAME.pack(0, 0, 0, 0))
+        self._flush(_FRAME.pack(0, 0, 0, 0, 0, 0))
 
     def keep(self, fd: int, name: bytes, path: bytes, found: os.stat_result) -> bool:
         """Move away the entry `name` of the directory `fd`, known in the layer as `path`, that is to be removed.
@@ -190,13 +198,14 @@ def _frames(source: _Inflated) -> Iterator[tuple[bytes, int, bytes, Segments]]:
     if source.take(len(MAGIC)) != MAGIC:
         raise source.damaged("it is of another version")
     while True:
-        literal_length, length, path_length, count = _FRAME.unpack(source.take(_FRAME.size))
-        if not (literal_length or path_length):
+        frame = _FRAME.unpack(source.take(_FRAME.size))
+        before, core_length, after, length, path_length, count = frame
+        if not any(frame):
             source.end()
             return
-        if literal_length + path_length + _SEGMENT.size * count > _MOST:
+        if before + core_length + after + path_length + _SEGMENT.size * count > _MOST:
             raise source.damaged("a frame is too large")
-        literal = source.take(literal_length)
+        literal = bytes(before) + source.take(core_length) + bytes(after)
         path = source.take(path_length)
         segments = list(_SEGMENT.iter_unpack(source.take(_SEGMENT.size * count)))
         if b"\0" in path or b"/../" in b"/%b/" % path or path[:1] == b"/":
