@@ -50,7 +50,7 @@ LOWER: Entries = [
     directory("usr"),
     directory("usr/bin", mode=0o711),
     entry("usr/bin/sh", b"shell", mode=0o755),
-    hard_link("usr/bin/dash", "usr/bin/sh"),
+    hard_link("usr/bin/dash", "usr/bin/sh", mode=0o755),
     directory("usr/bin/plugins"),
     entry("usr/bin/plugins/one", b"1"),
     symlink("usr/bin/more", "/usr/lib/more"),

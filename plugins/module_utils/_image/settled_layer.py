@@ -95,7 +95,7 @@ class Settling:
             if found is None or not self._asks(found):
                 continue
             if found.is_link:
-                output.copy(found.seen_in, found.path, path)
+                output.borrow(found, path)
                 self._move(path, path, output)
             elif not found.is_directory:
                 output.borrow(found, path)
