@@ -416,3 +416,28 @@ def test_two_images_are_compared(engine: Hull, committed: str) -> None:
     assert '{"Kind":"D","Path":"/work/fresh","What":""}' in engine(
         "image", "diff", "--format", "json", committed, "ops:1"
     )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 90 MiB, of which layers may not take the last 64."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "small", tmp_path], check=True)
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(small: Path, registry: Any) -> None:
+    for hull in engine_in(small, registry):
+        load(hull, small, changed_image(), "ops")
+        hull(*RUN, "--name", "large", "ops:1", "sh", "-c", "head -c 18000000 /dev/urandom > /work/large")
+        free, layers = os.statvfs(small).f_bavail, sorted(os.listdir(f"{hull.paths.root}/layers"))
+        assert "no space left" in hull.fails(1, "commit", "large", "large:1")
+        (small / "filler").write_bytes(bytes(os.statvfs(small).f_bavail * 4096 - 8_000_000))
+        message = hull.fails(1, "export", "-o", str(small / "full.tar"), "large")
+        assert message == f"hull: export to {small}/full.tar: no space left on device\n"
+        (small / "filler").unlink()
+        assert sorted(os.listdir(f"{hull.paths.root}/layers")) == layers and not list(small.glob("full*"))
+        assert abs(os.statvfs(small).f_bavail - free) < 32 and "large" not in hull("images")
+        hull("run", "--rm", "--network", "none", "ops:1", "true")
+        hull(*RUN, "--name", "little", "ops:1", "touch", "/work/little")
+        hull("commit", "little", "little:1")

@@ -199,11 +199,14 @@ def test_a_device_or_a_fifo_in_a_files_place_is_not_opened(tmp_path: Path) -> No
             list(Packer().file(view, b"file", b"file", found))
 
 
-def test_too_deep_a_tree_is_refused(layers: Layers) -> None:
-    path = layers.upper
-    for _ in range(260):
-        path = path / "d"
-        os.mkdir(path)
+def test_a_tree_is_as_deep_as_one_that_is_unpacked_or_refused(layers: Layers) -> None:
+    for path in (layers.lower, layers.upper):
+        for _ in range(256):
+            path = path / "d"
+            os.mkdir(path)
+    (path.parent / "file").write_text("x")
+    assert len(layers.names()) == 257 and layers.changes()[-1] == ("A", b"d/" * 255 + b"file")
+    os.mkdir(path / "d")
     with pytest.raises(Unsupported, match="deeper than 256 directories"):
         layers.tar()
 
