@@ -24,7 +24,7 @@ from ansible_collections.hull.engine.plugins.module_utils._base.plan import Outc
 from ansible_collections.hull.engine.plugins.module_utils._engine import containers, image_removal, images, pruning
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
 from ansible_collections.hull.engine.plugins.module_utils._engine.image_source import ImageRequest
-from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ensure
+from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ensure, ensure_tagged
 from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
 
 from tests.support.faulty_registry import FaultyRegistry, header
@@ -140,6 +140,27 @@ def test_the_same_digest_under_a_name_that_another_image_had_locally_is_a_change
     told = ensure(engine, pull(server, force_source=True), check=True)
     done = ensure(engine, pull(server, force_source=True))
     assert done.changed and told.after == done.after and done.before["id"] == second.id
+
+
+def test_a_load_of_what_a_registry_gave_changes_nothing(engine: Engine, server: FaultyRegistry, tmp_path: Path) -> None:
+    ensure(engine, pull(server))
+    name = f"{server.host}/app:1"
+    write_layout(busybox_image(Labels={"version": "1"}), f"{tmp_path}/same")
+    again = ImageRequest(name=name, source="load", load_path=f"{tmp_path}/same", force_source=True)
+    for check in (True, False):
+        assert not ensure(engine, again, check=check).changed
+    tag = images.tag_of(engine, name)
+    assert tag is not None and tag.digest == busybox_image(Labels={"version": "1"}).digest
+
+
+def test_a_name_that_reads_like_the_beginning_of_an_id_is_a_name_when_it_is_given(engine: Engine, layout: str) -> None:
+    load(engine, layout, "one:1")
+    first, second = (record.id for record, _tags in images.list_images(engine))
+    for image_id in (first, second):
+        told = ensure_tagged(engine, first, (image_id[7:19],), check=True)
+        done = ensure_tagged(engine, first, (image_id[7:19],))
+        assert done.changed and told.after == done.after and images.find(engine, image_id[7:19] + ":latest").id == first
+        assert not ensure_tagged(engine, first, (image_id[7:19],)).changed
 
 
 def test_credentials_for_pulling_do_not_reach_the_registry_that_is_pushed_to(engine: Engine, tmp_path: Path) -> None:

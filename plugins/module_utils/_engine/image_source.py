@@ -124,7 +124,7 @@ def mend(engine: Engine, request: ImageRequest) -> None:
     From a registry it comes by digest, since the name may mean another image there by now.
     """
     tag = images.tag_of(engine, request.name)
-    if request.source != "pull" or tag is None or not tag.digest:
+    if request.source not in ("", "pull") or tag is None or not tag.digest:
         fetch(engine, request)
         return
     database = engine.records

@@ -94,20 +94,26 @@ def ensure_tagged(
         images.parse_target(engine, target)
     actions, before, after = [], [], []
     for target in targets:
-        existing = images.lookup(engine, target)
+        existing = _named_by(engine, target)
         before.append(_target(target, existing))
-        if existing and (existing.id == record.id or keep):
+        if existing and (existing == record.id or keep):
             after.append(before[-1])
             continue
-        after.append(_target(target, record))
+        after.append(_target(target, record.id))
         actions.append(Action("tagged", target, "another image had the name" if existing else "not here"))
         if not check:
             images.tag(engine, name, target)
     return Outcome(bool(actions), tuple(actions), {"images": before}, {"images": after}, images.inspect(engine, record))
 
 
-def _target(name: str, record: ImageRecord | None) -> dict[str, Any]:
-    return {"name": name, "id": record.id} if record else {"name": name, "exists": False}
+def _named_by(engine: Engine, name: str) -> str:
+    """The id of the image that has exactly this name, or empty: what is to be given as a name is never an id."""
+    tag = images.tag_of(engine, name)
+    return tag.image_id if tag else ""
+
+
+def _target(name: str, image_id: str) -> dict[str, Any]:
+    return {"name": name, "id": image_id} if image_id else {"name": name, "exists": False}
 
 
 def _check_request(engine: Engine, request: ImageRequest) -> None:
@@ -135,7 +141,8 @@ def _bring(engine: Engine, request: ImageRequest, check: bool, progress: Progres
         return _Step((), before, before)
     if check:
         coming = foresee(engine, request)
-        after = {"exists": True, "id": coming.image_id, **({"digest": coming.digest} if coming.digest else {})}
+        known = before.get("digest", "") if before["id"] == coming.image_id else ""
+        after = _facts(coming.image_id, coming.digest or known)
     else:
         after = _state(engine, request.name, fetch(engine, request, progress))
     return _Step((Action(verb, request.name, reason),) if before != after else (), before, after)
@@ -146,7 +153,11 @@ def _state(engine: Engine, name: str, record: ImageRecord | None) -> dict[str, A
     if record is None:
         return {"exists": False, "id": None}
     tag = images.tag_of(engine, name)
-    return {"exists": True, "id": record.id, **({"digest": tag.digest} if tag and tag.digest else {})}
+    return _facts(record.id, tag.digest if tag else "")
+
+
+def _facts(image_id: str, digest: str) -> dict[str, Any]:
+    return {"exists": True, "id": image_id, **({"digest": digest} if digest else {})}
 
 
 def _verify(engine: Engine, request: ImageRequest, check: bool) -> _Step:
@@ -191,13 +202,13 @@ def _held(path: str) -> dict[str, list[str]] | None:
 
 def _name(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> _Step:
     """The image's other name. One that another image has moves only with `force_tag`, as docker_image has it."""
-    existing = images.lookup(engine, request.repository)
+    existing = _named_by(engine, request.repository)
     before = {"repository": _target(request.repository, existing)}
-    if existing and (existing.id == image_id or not request.force_tag):
+    if existing and (existing == image_id or not request.force_tag):
         return _Step((), before, before)
     if not check:
         images.tag(engine, request.name, request.repository)
-    after = {"repository": {"name": request.repository, "id": image_id}}
+    after = {"repository": _target(request.repository, image_id)}
     return _Step((Action("tagged", request.repository, "force_tag" if existing else "not here"),), before, after)
 
 

@@ -184,8 +184,16 @@ class Database:
         return TagRecord(*rows[0]) if rows else None
 
     def put_tag(self, reference: str, image_id: str, digest: str = "") -> None:
-        """Let a canonical reference name an image, whatever it named before."""
-        self._write("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", reference, image_id, digest)
+        """Let a canonical reference name an image, whatever it named before.
+
+        Without a digest that of the registry stays where it names that image already.
+        """
+        self._write(
+            "INSERT INTO tags VALUES (?, ?, ?) ON CONFLICT (reference) DO UPDATE SET image_id = excluded.image_id,"
+            " digest = CASE WHEN excluded.digest = '' AND image_id = excluded.image_id THEN digest"
+            " ELSE excluded.digest END",
+            *(reference, image_id, digest),
+        )
 
     def delete_tag(self, reference: str) -> None:
         self._write("DELETE FROM tags WHERE reference = ?", reference)
