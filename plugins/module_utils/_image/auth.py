@@ -15,7 +15,7 @@ import time
 from .._base.codec import parse
 from .._base.errors import Damaged, Denied, RegistryError
 from .._base.values import Value
-from .http import broken, read_error
+from .failures import broken, read_error
 from .proxies import basic_authorization, is_loopback
 from .urls import Url, parse_url, quote
 
@@ -224,7 +224,7 @@ class Authenticator:
         other_way = _NO_FORM if asks_by_form else _NO_QUERY if credentials else frozenset()
         response = self._ask(realm, service, scopes, by_form=asks_by_form)
         if response.status in other_way:
-            read_error(response)
+            response.drain()
             response = self._ask(realm, service, scopes, by_form=not asks_by_form)
         if response.status != 200:
             raise self._refused(realm, response.status, read_error(response).message)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 
 from .._base.errors import Damaged, RegistryError
-from .http import ATTEMPTS, broken, pause_s
+from .http import ATTEMPTS, pause_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ class Blob:
         self._faults += 1
         if self._faults >= ATTEMPTS:
             if url is not None:
+                from .failures import broken
+
                 raise broken("GET", url, error, self._faults) from error
             raise RegistryError(f"get blob {self._descriptor.digest}: {error}", hint="try again later") from error
         time.sleep(pause_s(self._faults - 1))

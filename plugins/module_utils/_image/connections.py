@@ -311,10 +311,12 @@ def open_connection(
     try:
         sock.settimeout(stall_timeout_s)
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        if proxy and context:
-            _tunnel(sock, url, proxy, stall_timeout_s)
         if context:
-            sock = _start_tls(sock, url, context, stall_timeout_s)
+            from .tunnels import open_tunnel, start_tls
+
+            if proxy:
+                open_tunnel(sock, url, proxy, stall_timeout_s)
+            sock = start_tls(sock, url, context, stall_timeout_s)
     except BaseException:
         sock.close()
         raise
@@ -350,49 +352,3 @@ def _connect(host: str, port: int) -> Any:
         f"connect to {host}:{port}: {reason}",
         hint="check the registry's name and port, that it runs, and this host's network, firewall and proxy settings",
     ) from problem
-
-
-def _tunnel(sock: Any, url: Url, proxy: Proxy, stall_timeout_s: float) -> None:
-    connection = Connection(sock, stall_timeout_s)
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    lines = [f"CONNECT {host}:{url.port} HTTP/1.1", f"Host: {host}:{url.port}"]
-    if proxy.authorization:
-        lines.append(f"Proxy-Authorization: {proxy.authorization}")
-    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    head = connection.receive_head()
-    if head.status != 200:
-        raise RegistryError(
-            f"connect to {url.host}:{url.port} through proxy {proxy.host}:{proxy.port}: "
-            f"the proxy answers {head.status} {head.reason[:100]}",
-            status=head.status,
-            hint="check HTTPS_PROXY, or add the registry to NO_PROXY",
-        )
-
-
-def _start_tls(sock: Any, url: Url, context: ssl.SSLContext, stall_timeout_s: float) -> Any:
-    import socket
-    import ssl
-
-    plain = socket.socket(fileno=sock.detach())
-    plain.settimeout(stall_timeout_s)
-    try:
-        return context.wrap_socket(plain, server_hostname=url.host)
-    except ssl.SSLCertVerificationError as error:
-        plain.close()
-        raise RegistryError(
-            f"connect to {url.authority}: its certificate is not accepted: {error.verify_message.rstrip('.')}",
-            hint="check the host's name and clock; for a private authority set ca_file in registries.json, or put its "
-            "certificate into certs.d",
-        ) from error
-    except _socket.timeout as error:
-        plain.close()
-        raise Stalled(f"no TLS handshake within {stall_timeout_s:g} s") from error
-    except ssl.SSLError as error:
-        plain.close()
-        raise RegistryError(
-            f"connect to {url.authority}: no TLS: {error.reason or 'handshake broken'}",
-            hint="if this registry speaks HTTP without TLS, set plain_http for it in registries.json",
-        ) from error
-    except BaseException:
-        plain.close()
-        raise

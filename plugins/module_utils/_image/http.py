@@ -14,9 +14,8 @@ from __future__ import annotations
 import os
 import time
 
-from .._base.errors import Damaged, HullError, RegistryError, Timeout
-from .._base.values import Value
-from .connections import Body, Connection, NotHttp, Stalled, open_connection
+from .._base.errors import Damaged, RegistryError
+from .connections import Body, Connection, NotHttp, open_connection
 from .proxies import find_proxy
 from .urls import Url, join_url
 
@@ -67,6 +66,15 @@ class Response:
                 raise Damaged(f"read {what}: larger than the limit of {limit} bytes")
             pieces.append(data)
         return b"".join(pieces)
+
+    def drain(self) -> None:
+        """Read a body that nobody wants, so that the connection can be used again, and close it. Never raises."""
+        try:
+            self.read_all(MAX_ERROR_BODY, "answer")
+        except (OSError, Damaged):
+            pass
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Give the connection back where the body was read to its end, else close it. May be called again."""
@@ -123,7 +131,9 @@ class Client:
             try:
                 response = self._follow(method, url, headers, body, is_once=attempts == 1, is_secret=is_secret)
             except OSError as error:
-                if attempt == attempts - 1 or isinstance(error, NotHttp) or _is_about_certificate(error):
+                from .failures import broken, is_about_certificate
+
+                if attempt == attempts - 1 or isinstance(error, NotHttp) or is_about_certificate(error):
                     raise broken(method, url, error, attempt + 1) from error
                 time.sleep(pause_s(attempt))
                 continue
@@ -237,67 +247,3 @@ def wanted_pause_s(response: Response, attempt: int) -> float:
         except (ValueError, TypeError, OverflowError):
             pass
     return pause_s(attempt)
-
-
-def broken(method: str, url: Url, error: OSError, attempts: int) -> HullError:
-    """The error for a connection that did not hold, with what may cure it.
-
-    RegistryError; Timeout for one that stalls.
-    """
-    reason = error.strerror or str(error) or type(error).__name__
-    tls = "if this registry speaks TLS, set plain_http to false for it in registries.json"
-    hint = "try again later; check the network between this host and the registry"
-    if url.scheme == "http":
-        hint = tls if isinstance(error, NotHttp) else f"{hint}; {tls}"
-    if _is_about_certificate(error):
-        hint = "it wants a client certificate: set client_cert in registries.json, or put one into certs.d"
-    times = f" ({attempts} attempts)" if attempts > 1 else ""
-    kind = Timeout if isinstance(error, Stalled) else RegistryError
-    return kind(f"{method} {url.shown}: {reason}{times}", hint=hint)
-
-
-def _is_about_certificate(error: OSError) -> bool:
-    """Whether the other side ended TLS because of our certificate; TLS 1.3 tells so after the handshake only.
-
-    By its text, such as `[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] ...`: ssl is not loaded where nothing needs it.
-    """
-    text = str(error)
-    return "ALERT" in text and ("CERTIFICATE" in text or "UNKNOWN_CA" in text)
-
-
-class ErrorText(Value):
-    """The code and the message in an error body of a registry; empty where it has none."""
-
-    code: str = ""
-    message: str = ""
-
-
-def read_error(response: Response) -> ErrorText:
-    """What the body of an error answer says, shortened, printable; reads and closes it. Never raises.
-
-    Source: OCI distribution specification 1.1, "Error Codes"; Docker Hub's `details`.
-    """
-    from .._base.codec import parse
-
-    try:
-        text = response.read_all(MAX_ERROR_BODY, "error").decode("utf-8", "replace")
-    except (OSError, Damaged):
-        return ErrorText()
-    finally:
-        response.close()
-    try:
-        document = parse(text, source="error")
-    except Damaged:
-        return ErrorText("", "" if "<" in text else _printable(text))
-    if not isinstance(document, dict):
-        return ErrorText()
-    errors = document.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else document
-    first = first if isinstance(first, dict) else {}
-    message = first.get("message") or first.get("details") or first.get("error_description") or ""
-    return ErrorText(_printable(first.get("code") or first.get("error") or ""), _printable(message))
-
-
-def _printable(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    return "".join(char if char.isprintable() else " " for char in text[:300]).strip()

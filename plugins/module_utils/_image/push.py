@@ -19,7 +19,7 @@ from __future__ import annotations
 from .._base.digests import is_digest, sha256_of
 from .._base.errors import Damaged, Invalid, RegistryError
 from .._base.values import Value
-from .http import read_error
+from .failures import read_error
 from .manifest import ACCEPTED, DOCKER_LIST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST, Descriptor
 from .push_layers import LayerJob, LayerToPush, blob_digest
 from .push_plan import Plan, docker_form, index_document, layer_type, make_plan, platforms_of
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from .._base.paths import Paths
     from .._store.database import Database
     from .._store.records import ImageRecord
-    from .http import ErrorText, Response
+    from .failures import ErrorText
+    from .http import Response
     from .push_plan import Blobs
     from .reference import Reference
     from .registry import Document, Registry
@@ -67,15 +68,17 @@ def push(
     *,
     config: RegistrySettings,
     check: bool = False,
+    alone: bool = False,
     progress: Progress | None = None,
 ) -> Pushed:
     """Give the registry an image under a reference with a tag. With `check` it is only asked what it has.
 
+    The index that the image was pulled from stays under the tag, since it holds the image, unless `alone` is set.
     Raises NotFound, Denied, Unsupported, RegistryError for what the registry refuses, each with the repository's name;
     Damaged, NotFound for a layer that can't be made again.
     """
     with _Push(paths, database, reference, config, progress or _silent) as target:
-        return target.image(image, check=check)
+        return target.image(image, check=check, alone=alone)
 
 
 def push_index(
@@ -137,14 +140,13 @@ class _Push:
     def __exit__(self, *_: object) -> None:
         self._registry.forget_connections()
 
-    def image(self, image: ImageRecord, *, check: bool) -> Pushed:
+    def image(self, image: ImageRecord, *, check: bool, alone: bool) -> Pushed:
         """See `push`."""
         before = self._digest_there()
         plan = make_plan(self._paths, self._database, image, self._reference)
         expected = plan.document(plan.known)
         tag = self._database.tag(self._reference.canonical)
-        # What the registry has under the tag may be the index that this image came from: it holds the image.
-        known = tag.digest if tag and tag.image_id == image.id else ""
+        known = tag.digest if tag and tag.image_id == image.id and not alone else ""
         if before and before in (known, expected.digest if expected else ""):
             if not check and before != known:
                 self._record({image.id}, before)
@@ -319,7 +321,7 @@ class _Push:
 
     def _try_put(self, version: str, document: Document) -> tuple[int, ErrorText]:
         """Put a document; the status and words of a refusal, 0 where there was none."""
-        from .http import ErrorText
+        from .failures import ErrorText
 
         response = self._registry.request(
             "PUT",

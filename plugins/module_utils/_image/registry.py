@@ -13,9 +13,9 @@ from __future__ import annotations
 import time
 
 from .._base.digests import check_digest, is_digest
-from .._base.errors import Damaged, Denied, HullError, NotFound, RegistryError
+from .._base.errors import Damaged, Denied, HullError, RegistryError
 from .._base.values import Value
-from .http import ATTEMPTS, Client, broken, check_redirect, pause_s, read_error, wanted_pause_s
+from .http import ATTEMPTS, Client, check_redirect, pause_s
 from .manifest import ACCEPTED, MAX_DOCUMENT
 from .proxies import is_loopback
 from .reference import HUB
@@ -239,6 +239,8 @@ class Registry:
             except OSError as error:
                 response.close()
                 if attempt == ATTEMPTS - 1:
+                    from .failures import broken
+
                     raise broken("GET", response.url, error, attempt + 1) from error
                 time.sleep(pause_s(attempt))
         raise AssertionError("unreachable")
@@ -277,7 +279,7 @@ class Registry:
             if not is_refusal or attempt == _LOGINS or not self._take_up(response, scopes, again=attempt > 0):
                 self._note_warnings(response)
                 return response
-            read_error(response)
+            response.drain()
         raise AssertionError("unreachable")
 
     def location(self, response: Response) -> Url:
@@ -325,37 +327,14 @@ class Registry:
     def _ping(self) -> list[str]:
         """The challenges of the registry's root, for registries whose other 401 answers carry none."""
         response = self._client.request("GET", self._url("", ""), {})
-        read_error(response)
+        response.drain()
         return response.head.all("www-authenticate")
 
     def refused(self, name: str, response: Response, hint: str = "") -> HullError:
         """The error for an answer that is not what was asked for; reads and closes it. `name`: what was asked for."""
-        status, wait_s, said = response.status, wanted_pause_s(response, 0), read_error(response)
-        detail = " ".join(part for part in (said.code, said.message) if part)
-        detail = f" ({detail})" if detail else ""
-        if status == 404:
-            return NotFound(
-                f"{name}: not found in the registry{detail}",
-                hint=hint or "check the name, the tag and that it was pushed there",
-            )
-        if status in (401, 403):
-            login = f"log in: hull login {self.domain}"
-            cure = f"check the user name and password, and that this user may do that; or {login}"
-            if not self._credentials:
-                cure = f"check the name; if it is private, give username and password, or {login}"
-            user = self._credentials.username if self._credentials else ""
-            return Denied(f"{name}: the registry denies access{f' to user {user}' if user else ''}{detail}", hint=cure)
-        if "HTTP request to an HTTPS server" in said.message:
-            hint = "set plain_http to false for it in registries.json"
-        elif status == 429 or status >= 500:
-            hint = "try again later" + (f": in {_duration(wait_s)}, says the registry" if wait_s >= 1 else "")
-        return RegistryError(f"{name}: the registry answers {status}{detail}", status=status, hint=hint)
+        from .failures import refused
 
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"
+        return refused(name, response, self.domain, self._credentials, hint)
 
 
 def home_url(domain: str, config: RegistryConfig) -> Url:

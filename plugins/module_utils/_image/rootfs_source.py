@@ -125,7 +125,8 @@ class _Download:
         return b""
 
     def _note_fault(self, error: OSError) -> None:
-        from .http import broken, pause_s
+        from .failures import broken
+        from .http import pause_s
 
         self._faults += 1
         self.close()

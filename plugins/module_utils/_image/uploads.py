@@ -21,7 +21,8 @@ import time
 from .._base.digests import is_digest
 from .._base.errors import Damaged, Denied, HullError, NotFound, RegistryError, Unsupported
 from .._base.values import Value
-from .http import ATTEMPTS, MAX_PAUSE_S, pause_s, read_error, wanted_pause_s
+from .failures import read_error
+from .http import ATTEMPTS, MAX_PAUSE_S, pause_s, wanted_pause_s
 from .urls import Url
 
 TYPE_CHECKING = False
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from .connections import RequestBody
-    from .http import ErrorText, Response
+    from .failures import ErrorText
+    from .http import Response
     from .registry import Registry
 
     class Content(Protocol):
