@@ -17,6 +17,7 @@ description:
 extends_documentation_fragment:
   - hull.engine.engine
   - hull.engine.engine.attributes
+  - hull.engine.docker
 options:
   names:
     description:
@@ -102,6 +103,10 @@ actions:
       reason: not there
 """
 
+from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import (  # noqa: E402
+    DOCKER_ARGUMENTS,
+    refuse_other_hosts,
+)
 from ansible_collections.hull.engine.plugins.module_utils._module.results import outcome_result  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
 
@@ -124,6 +129,7 @@ def export_images(task: Task) -> dict[str, Any]:
     from ansible_collections.hull.engine.plugins.module_utils._engine.archive_tasks import ExportRequest, export
 
     options = task.options
+    refuse_other_hosts(options)
     request = ExportRequest(
         names=tuple(options["names"]),
         tag=options["tag"],
@@ -138,7 +144,7 @@ def export_images(task: Task) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    run_module(export_images, ARGUMENTS)
+    run_module(export_images, {**ARGUMENTS, **DOCKER_ARGUMENTS})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ description:
 extends_documentation_fragment:
   - hull.engine.engine
   - hull.engine.engine.attributes
+  - hull.engine.docker
 options:
   path:
     description:
@@ -77,6 +78,10 @@ actions:
       reason: not here
 """
 
+from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import (  # noqa: E402
+    DOCKER_ARGUMENTS,
+    refuse_other_hosts,
+)
 from ansible_collections.hull.engine.plugins.module_utils._module.results import outcome_result  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
 
@@ -91,13 +96,14 @@ def load_images(task: Task) -> dict[str, Any]:
     """Have the images of the archive."""
     from ansible_collections.hull.engine.plugins.module_utils._engine.archive_tasks import load
 
+    refuse_other_hosts(task.options)
     result = outcome_result(load(task.engine, task.options["path"], check=task.check), "found")
     return {**result, **result.pop("found")}
 
 
 def main() -> None:
     """Run the module."""
-    run_module(load_images, ARGUMENTS)
+    run_module(load_images, {**ARGUMENTS, **DOCKER_ARGUMENTS})
 
 
 if __name__ == "__main__":
