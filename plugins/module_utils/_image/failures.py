@@ -77,6 +77,15 @@ def is_about_certificate(error: OSError) -> bool:
     return "ALERT" in text and ("CERTIFICATE" in text or "UNKNOWN_CA" in text)
 
 
+def warnings_in(headers: list[str]) -> list[str]:
+    """The texts of Warning headers that are meant for people.
+
+    Source: OCI distribution specification 1.1, "Warnings".
+    """
+    texts = [header.partition('"')[2].rpartition('"')[0] for header in headers if header.startswith("299 - ")]
+    return [text for text in (_printable(text.replace('\\"', '"')) for text in dict.fromkeys(texts)) if text]
+
+
 class ErrorText(Value):
     """The code and the message in an error body of a registry; empty where it has none."""
 

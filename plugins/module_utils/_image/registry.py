@@ -298,12 +298,12 @@ class Registry:
         return self._config.locate(f"{self.domain}/{repository}").partition("/")[2]
 
     def _note_warnings(self, response: Response) -> None:
-        """Source: OCI distribution specification 1.1, "Warnings"."""
-        for value in response.head.all("warning"):
-            text = value.partition('"')[2].rpartition('"')[0].replace('\\"', '"')
-            text = "".join(char if char.isprintable() else " " for char in text[:500]).strip()
-            if value.startswith("299 - ") and text and text not in self.warnings:
-                self.warnings.append(text)
+        """Keep what the registry wants people to know."""
+        headers = response.head.all("warning")
+        if headers:
+            from .failures import warnings_in
+
+            self.warnings += [text for text in warnings_in(headers) if text not in self.warnings]
 
     def _url(self, repository: str, path: str) -> Url:
         place = f"{repository}/{path}" if repository else path
