@@ -42,6 +42,8 @@ options:
   platform:
     description:
       - What the image has to be for, such as V(linux/arm64). One that is for another platform is not pushed.
+      - If the registry has an index of several platforms under O(name), from which this image was pulled, it counts as
+        having the image. With this option the image takes the place of that index.
     type: str
   username:
     description:

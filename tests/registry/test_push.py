@@ -34,7 +34,7 @@ from ansible_collections.hull.engine.plugins.module_utils._store.garbage import 
 from ansible_collections.hull.engine.plugins.module_utils._store.records import ImageRecord
 
 from tests.support.faulty_registry import FaultyRegistry, header, status
-from tests.support.images import DOCKER, OCI, File, Image, Layer, digest_of, directory, make_image, tar_of
+from tests.support.images import DOCKER, OCI, File, Image, Layer, as_json, digest_of, directory, make_image, tar_of
 from tests.support.registry import RunningRegistry
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="layers keep owners, which takes root")
@@ -54,9 +54,9 @@ class Store:
         self.database: Database = database
         self.events: list[tuple[str, str, int, int]] = []
 
-    def pull(self, text: str, platform: str = "") -> ImageRecord:
+    def pull(self, text: str, platform: str = "", config: RegistrySettings | None = None) -> ImageRecord:
         wanted = parse_platform(platform) if platform else None
-        return pull(self.paths, self.database, parse_reference(text), wanted, config=RegistrySettings())
+        return pull(self.paths, self.database, parse_reference(text), wanted, config=config or RegistrySettings())
 
     def push(
         self,
@@ -64,6 +64,7 @@ class Store:
         image: ImageRecord,
         *,
         check: bool = False,
+        alone: bool = False,
         config: RegistrySettings | None = None,
     ) -> Pushed:
         self.events = []
@@ -74,6 +75,7 @@ class Store:
             image,
             config=config or RegistrySettings(),
             check=check,
+            alone=alone,
             progress=lambda *event: self.events.append(event),
         )
 
@@ -183,6 +185,23 @@ def registry_copy(server: FaultyRegistry, repository: str, tag: str) -> str:
             return digest_of(file.read())
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def test_foreign_layers_are_not_sent(store: Store) -> None:
+    image = make_image([BASE, UPPER])
+    value = json.loads(image.manifest)
+    foreign = value["layers"][0]["digest"]
+    outside = FaultyRegistry("127.0.0.2")
+    outside.add("any", "1", image)
+    kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    value["layers"][0].update(mediaType=kind, urls=[f"{outside.url}/v2/any/blobs/{foreign}"])
+    source = FaultyRegistry()
+    name = source.add("app", "1", Image(as_json(value), image.media_type, image.config, image.layers, image.blobs))
+    with outside, source, FaultyRegistry(uploads=True) as there:
+        record = store.pull(name, config=RegistrySettings(foreign_layers=True))
+        done = store.push(f"{there.host}/copy:1", record)
+        assert done.digest == digest_of(as_json(value)) and _raw(there.host, "copy", "1") == as_json(value)
+        assert [request for request in there.requests() if foreign in request.path] == []
 
 
 def test_a_blob_that_was_not_kept_is_pushed_again_with_a_warning(registry: RunningRegistry, store: Store) -> None:
@@ -323,6 +342,9 @@ def test_the_index_that_an_image_was_pulled_from_is_left_alone(registry: Running
     done = store.push(name, record)
     assert not done.changed
     assert json.loads(_raw(registry.host, "multi/app", "1"))["manifests"]
+    assert store.push(name, record, alone=True, check=True).changed
+    assert store.push(name, record, alone=True).changed
+    assert _raw(registry.host, "multi/app", "1") == images["linux/amd64"].manifest
 
 
 @pytest.mark.parametrize("how", ["no HEAD", "no digest"])

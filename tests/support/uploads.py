@@ -118,7 +118,7 @@ class Uploads:
         if document.get("mediaType") not in (None, media_type):
             return problem(400, "MANIFEST_INVALID", "Content-Type and mediaType differ")
         named = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
-        named = [entry for entry in named if ".foreign." not in entry["mediaType"]]
+        named = [entry for entry in named if not entry.get("urls")]
         if not all(self.has(repository, entry["digest"]) for entry in named):
             return problem(404, "MANIFEST_BLOB_UNKNOWN")
         for entry in document.get("manifests", []):

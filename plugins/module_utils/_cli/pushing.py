@@ -63,7 +63,9 @@ COMMANDS = (
         (
             switch("all-tags", "every tag that images here have in the repository", short="a"),
             many("index", "push these images, one per platform, as one image of several platforms", "image"),
-            text("platform", "what the image has to be for, such as linux/arm64", option="platform"),
+            text(
+                "platform", "what the image has to be for, such as linux/arm64; it replaces an index", option="platform"
+            ),
             switch("quiet", "print the name only", short="q"),
         ),
         minimum=1,

@@ -24,7 +24,7 @@ class PushRequest(Value):
     """What is to be pushed. Empty means not given.
 
     `index` are local images, by name or id, one per platform: then they are pushed as one index under `name`, which no
-    image here needs to have. `platform` is what the image has to be for.
+    image here needs to have. `platform` is what the image has to be for; it replaces an index that has others too.
     """
 
     name: str
@@ -59,7 +59,10 @@ def push(engine: Engine, request: PushRequest, *, check: bool = False, progress:
             f"image {request.name}: it is not for {request.platform}",
             hint=f"pull it for that platform first: hull pull --platform {request.platform} NAME",
         )
-    return push_image(engine.paths, engine.records, reference, record, config=config, check=check, progress=progress)
+    alone = bool(request.platform)
+    return push_image(
+        engine.paths, engine.records, reference, record, config=config, check=check, alone=alone, progress=progress
+    )
 
 
 def named(engine: Engine, name: str) -> ImageRecord:
