@@ -25,7 +25,7 @@ from ansible_collections.hull.engine.plugins.module_utils._engine.tree_views imp
 
 from tests.cli.conftest import Hull, engine_in, wait_until
 from tests.support.docker_daemon import Docker
-from tests.support.images import write_layout
+from tests.support.images import File, busybox_image, write_layout
 from tests.support.operations import SCRIPT, changed_image
 from tests.support.tars import describe
 
@@ -238,6 +238,17 @@ def test_an_unchanged_container_gets_no_layer(engine: Hull) -> None:
     assert config_of(engine, "same:1")["RootFS"] == config_of(engine, "ops:1")["RootFS"]
     newest = engine("history", "--format", "{{.Comment}} {{.Size}} {{.Layer}}", "same:1").splitlines()[0]
     assert newest == "nothing 0B "
+
+
+def test_the_root_is_the_images_whatever_the_umask(engine: Hull, tmp_path: Path) -> None:
+    root = File(mode=0o2711, uid=3, gid=4, kind=tarfile.DIRTYPE)
+    load(engine, tmp_path, busybox_image({"./": root}), "rooted")
+    engine.shell("umask 077; hull run --name rooted --network none rooted:1 stat -c '%a %u %g' / > /dev/null")
+    assert engine("logs", "rooted") == "2711 3 4\n" and engine("diff", "rooted") == ""
+    engine("run", "--name", "moved", "--network", "none", "rooted:1", "sh", "-c", "chmod 1777 /")
+    assert engine("diff", "moved") == "C /\n"
+    engine("commit", "moved", "rooted:2")
+    assert engine("run", "--rm", "--network", "none", "rooted:2", "stat", "-c", "%a %u %g", "/") == "1777 3 4\n"
 
 
 def test_mounts_are_not_committed_but_their_places(engine: Hull, tmp_path: Path) -> None:

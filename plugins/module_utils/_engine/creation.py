@@ -231,6 +231,7 @@ def _commit(
     os.makedirs(directory, mode=0o700)
     for name in ("upper", "work"):
         os.mkdir(f"{directory}/{name}", 0o755)
+    _describe_root(f"{directory}/upper", plan.layers)
     plan = replace(plan, mounts=tuple(mount_plan(engine.paths, mount) for mount in mounts))
     with database.transaction():
         if database.image(image.id) is None:
@@ -253,6 +254,19 @@ def _commit(
         )
         database.put_container(record)
     return record
+
+
+def _describe_root(upper: str, layers: tuple[str, ...]) -> None:
+    """Give the container's root what the image says of it: overlayfs shows the writable layer's."""
+    os.chmod(upper, 0o755)  # whatever the umask is
+    if layers:
+        found = os.stat(layers[0])
+        os.chown(upper, found.st_uid, found.st_gid)
+        os.chmod(upper, found.st_mode & 0o7777)
+        for name in os.listxattr(layers[0]):
+            if name.startswith(("user.", "system.posix_acl_")):
+                os.setxattr(upper, name, os.getxattr(layers[0], name))
+        os.utime(upper, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _network(database: Database, network: NetworkRecord, container_id: str) -> NetworkPlan:
