@@ -78,14 +78,12 @@ def test_with_one_attempt_nothing_is_sent_twice() -> None:
 
 
 def test_a_source_that_ends_early_is_not_sent_as_whole() -> None:
-    source = _Source(b"x" * 10, 500)
-    with FaultyRegistry() as server, Registry(server.host, RegistryConfig()) as client:
-        _fails_for_length(client, source)
-
-
-def _fails_for_length(client: Registry, source: _Source) -> None:
-    with pytest.raises(Damaged, match="send a body of 500 bytes: its source ends 490 bytes before"):
-        client.request("POST", "a", "blobs/uploads/", {}, body=source)
+    with (
+        FaultyRegistry() as server,
+        Registry(server.host, RegistryConfig()) as client,
+        pytest.raises(Damaged, match="send a body of 500 bytes: its source ends 490 bytes before"),
+    ):
+        client.request("POST", "a", "blobs/uploads/", {}, body=_Source(b"x" * 10, 500))
 
 
 def test_a_mount_asks_for_both_repositories_in_one_token() -> None:

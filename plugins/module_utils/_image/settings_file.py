@@ -21,7 +21,7 @@
           "location": "other.example.org/x",    takes the place of the prefix in what is asked for
           "blocked": false,                     true: nothing is asked for
           "mirrors": [                          asked first, in this order, for pulls
-            {"location": "mirror.example.org/hub", "digest_only": false}    and the first six keys, credentials too
+            {"location": "mirror.example.org/hub", "digest_only": false}    and the keys above location
           ]
         }
       }
