@@ -33,6 +33,7 @@ from ansible_collections.hull.engine.plugins.module_utils._store.database import
 from ansible_collections.hull.engine.plugins.module_utils._store.garbage import sweep_temporary
 from ansible_collections.hull.engine.plugins.module_utils._store.records import ImageRecord
 
+from tests.support.docker_daemon import Docker
 from tests.support.faulty_registry import FaultyRegistry, header, status
 from tests.support.images import DOCKER, OCI, File, Image, Layer, as_json, digest_of, directory, make_image, tar_of
 from tests.support.registry import RunningRegistry
@@ -244,6 +245,18 @@ def test_an_imported_image_is_compressed_and_readable(registry: RunningRegistry,
     unpacked = subprocess.run(["zcat"], input=blob, stdout=subprocess.PIPE, check=True).stdout
     assert "sha256:" + hashlib.sha256(unpacked).hexdigest() == record.layers[0]
     assert done.digest == digest_of(_raw(registry.host, "made/here", "1"))
+
+
+def test_docker_takes_what_we_push_for_the_same_image(
+    registry: RunningRegistry, store: Store, docker: Docker, tmp_path: Path
+) -> None:
+    record = store.add(tmp_path, {**BASE, **BIG})
+    name = f"{registry.host}/for/docker:1"
+    done = store.push(name, record)
+    docker("pull", "-q", name)
+    facts = docker.inspect(name)
+    assert facts["Id"] == record.id and facts["RootFS"]["Layers"] == list(record.layers)
+    assert facts["RepoDigests"] == [f"{registry.host}/for/docker@{done.digest}"]
 
 
 def test_two_hosts_push_the_same_image_with_the_same_digest(

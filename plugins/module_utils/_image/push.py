@@ -21,7 +21,6 @@ from .._base.errors import Damaged, Invalid, RegistryError
 from .._base.values import Value
 from .failures import read_error
 from .manifest import ACCEPTED, DOCKER_LIST, MAX_DOCUMENT, OCI_INDEX, OCI_MANIFEST, Descriptor
-from .push_layers import LayerJob, LayerToPush, blob_digest
 from .push_plan import Plan, docker_form, index_document, layer_type, make_plan, platforms_of
 from .registry import open_registry
 from .uploads import ACTIONS, Bytes, has_blob, refusal, refused, upload
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from .._store.records import ImageRecord
     from .failures import ErrorText
     from .http import Response
-    from .push_plan import Blobs
+    from .push_plan import Blobs, LayerToPush
     from .reference import Reference
     from .registry import Document, Registry
     from .settings import RegistrySettings
@@ -239,6 +238,7 @@ class _Push:
         if not layers:
             return {}
         from .._store.garbage import sweep_temporary
+        from .push_layers import LayerJob
 
         sweep_temporary(self._paths)  # what a killed push left takes space that this one may need
         jobs = {layer.subject: LayerJob(self._paths, self._registry, self._repository, layer).run for layer in layers}
@@ -254,8 +254,10 @@ class _Push:
 
     def _made(self, plan: Plan) -> Blobs:
         """The blobs that a push would make, by making them without sending or keeping anything."""
+        from .push_layers import DigestJob
+
         layers = [layer for layer in plan.distinct if layer.blob is None]
-        jobs = {layer.subject: _DigestJob(self._paths, layer).run for layer in layers}
+        jobs = {layer.subject: DigestJob(self._paths, layer).run for layer in layers}
         made = {layer.subject: self._blob_of(plan, layer, result) for layer, result in self._run(layers, jobs)}
         return {**plan.known, **made}
 
@@ -374,18 +376,6 @@ class _Push:
             tag = database.tag(self._reference.canonical)
             if tag and tag.image_id in image_ids:
                 database.put_tag(tag.reference, tag.image_id, digest)
-
-
-class _DigestJob:
-    """Finds the digest of a layer's blob, in a worker."""
-
-    def __init__(self, paths: Paths, layer: LayerToPush) -> None:
-        self._paths = paths
-        self._layer = layer
-
-    def run(self, report: Any) -> dict[str, Any]:
-        """See `blob_digest`."""
-        return blob_digest(self._paths, self._layer, report)
 
 
 def _is_about_type(document: Document, status: int, said: ErrorText) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from .._base.errors import SyscallError
-from .._base.values import Value
 from .._store.temporary import OwnedDirectory
 from .blobs import new_hasher
 from .gzip_writer import compress_gzip
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from .compression import ByteStream
     from .layer_tar import LayerTar
     from .manifest import Descriptor
+    from .push_plan import LayerToPush
     from .registry import Registry
     from .urls import Url
     from .workers import Report
@@ -32,24 +32,6 @@ if TYPE_CHECKING:
 _REPORT_EVERY = 512 * 1024
 _READ = 1024 * 1024
 _MOUNT_ATTEMPTS = 3
-
-
-class LayerToPush(Value):
-    """A layer as a push plans it. Without a blob it is compressed.
-
-    `is_exact` where the image's manifest, which came from elsewhere, has this blob: another one changes its digest.
-    """
-
-    diff_id: str
-    blob: Descriptor | None
-    is_exact: bool
-    sources: tuple[str, ...] = ()  # repositories of the same registry that are known to have the blob
-    forms: tuple[str, ...] = ()  # digests of all compressed forms that are known of this layer
-
-    @property
-    def subject(self) -> str:
-        """What progress and messages call it."""
-        return self.blob.digest if self.blob else self.diff_id
 
 
 class LayerJob:
@@ -140,14 +122,6 @@ def make_blob(paths: Paths, layer: LayerToPush, path: str, report: Report) -> tu
         ) from error
 
 
-def blob_digest(paths: Paths, layer: LayerToPush, report: Report) -> dict[str, Any]:
-    """`digest` and `size` of the blob that a push would make of a layer; nothing is written."""
-    with open_layer_tar(paths, layer.diff_id, blobs=layer.forms) as tar:
-        stream = _Reported(tar, _Every(report, "compress", layer.subject, tar.size_bytes))
-        digest, size = compress_gzip(stream, len)
-    return {"digest": digest, "size": size}
-
-
 def _copy(stream: ByteStream, fd: int) -> int:
     size = 0
     while data := stream.read(_READ):
@@ -207,3 +181,19 @@ class _Reported:
         self._done += len(data)
         self._every.told(self._done)
         return data
+
+
+class DigestJob:
+    """Finds the blob that a push would make of a layer, in a worker; nothing is written."""
+
+    def __init__(self, paths: Paths, layer: LayerToPush) -> None:
+        self._paths = paths
+        self._layer = layer
+
+    def run(self, report: Report) -> dict[str, Any]:
+        """`digest` and `size` of the blob."""
+        layer = self._layer
+        with open_layer_tar(self._paths, layer.diff_id, blobs=layer.forms) as tar:
+            stream = _Reported(tar, _Every(report, "compress", layer.subject, tar.size_bytes))
+            digest, size = compress_gzip(stream, len)
+        return {"digest": digest, "size": size}

@@ -27,7 +27,6 @@ from .manifest import (
     Manifest,
     parse_manifest,
 )
-from .push_layers import LayerToPush
 from .register import render_manifest
 from .registry import Document
 
@@ -44,6 +43,24 @@ if TYPE_CHECKING:
 
 _PLATFORM_KEYS = ("architecture", "os", "os.version", "os.features", "variant")
 _COMPRESSIONS = ("gzip", "zstd")
+
+
+class LayerToPush(Value):
+    """A layer as a push plans it. Without a blob it is compressed.
+
+    `is_exact` where the image's manifest, which came from elsewhere, has this blob: another one changes its digest.
+    """
+
+    diff_id: str
+    blob: Descriptor | None
+    is_exact: bool
+    sources: tuple[str, ...] = ()  # repositories of the same registry that are known to have the blob
+    forms: tuple[str, ...] = ()  # digests of all compressed forms that are known of this layer
+
+    @property
+    def subject(self) -> str:
+        """What progress and messages call it."""
+        return self.blob.digest if self.blob else self.diff_id
 
 
 class Plan(Value):
