@@ -115,20 +115,22 @@ def remove(engine: Engine, text: str, *, force: bool = False) -> Removal:
 
     Large layers are deleted after this has returned, by a process that nobody waits for.
     """
-    from .._store.garbage import empty_trash_later
+    from .._store.garbage import bury_unneeded, empty_trash_later
 
-    (removal,) = apply(engine, lambda: [plan_removal(engine, text, force=force)])
-    empty_trash_later(engine.paths)
+    (removal,) = forget(engine, lambda: [plan_removal(engine, text, force=force)])
+    if removal.delete:
+        with engine.records.transaction():
+            bury_unneeded(engine.paths, engine.records)
+        empty_trash_later(engine.paths)
     return removal
 
 
-def apply(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
-    """Do what `plan` decides, all of it in one transaction: no container is made from an image meanwhile.
+def forget(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
+    """Do to the records what `plan` decides, all in one transaction: no container is made from an image meanwhile.
 
-    What nothing needs any more is in the trash then, which the caller empties.
+    The layers are garbage then, which the caller collects. Never before: whoever is killed in between leaves files that
+    nobody needs, not an image without its files.
     """
-    from .._store.garbage import bury_unneeded
-
     database = engine.records
     with database.transaction():
         removals = plan()
@@ -137,6 +139,4 @@ def apply(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
                 database.delete_tag(name)
             if removal.delete:
                 database.delete_image(removal.record.id)
-        if any(removal.delete for removal in removals):
-            bury_unneeded(engine.paths, database)
     return removals

@@ -83,7 +83,7 @@ def prune_images(engine: Engine, filters: Filters = (), *, check: bool = False, 
     """
     from .._store.garbage import collect
     from .image_filters import parse_filters
-    from .image_removal import apply
+    from .image_removal import forget
 
     wanted = parse_filters(engine, filters, KINDS["images"])
     if engine.database() is None:
@@ -92,7 +92,7 @@ def prune_images(engine: Engine, filters: Filters = (), *, check: bool = False, 
     def plan() -> list[Removal]:
         return _unused_images(engine, wanted, gone)
 
-    removals = plan() if check else apply(engine, plan)
+    removals = plan() if check else forget(engine, plan)
     freed = _held_bytes(engine, removals) if check else collect(engine.paths, engine.records).freed_bytes
     untagged = tuple(name for removal in removals for name in removal.untagged)
     return Pruned(tuple(removal.record.id for removal in removals), freed, untagged)
