@@ -104,9 +104,9 @@ def sweep_creations(engine: Engine) -> None:
         if name.endswith(_MARK):
             _sweep_one(engine, name[: -len(_MARK)])
     if _names(engine.paths.trash):
-        from .._store.garbage import empty_trash
+        from .._store.garbage import empty_trash_later
 
-        empty_trash(engine.paths)
+        empty_trash_later(engine.paths)
     run_directories = os.path.dirname(engine.paths.container_run(""))
     for name in _names(run_directories):
         if GONE in name:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .claims import Claims
     from .database import Database
 
+_LOCK_FD = 3
 _FEW = 1000  # entries, whose deletion takes no longer than starting a process for it
 
 
@@ -141,11 +142,21 @@ def empty_trash(paths: Paths) -> int:
 
 
 def empty_trash_later(paths: Paths) -> None:
-    """Delete what was removed, now if it is little, else by a process that nobody waits for."""
-    if _has_many(paths.trash):
-        _detached(paths)
-    else:
-        empty_trash(paths)
+    """Delete what was removed, now if it is little, else by a process that nobody waits for.
+
+    Nothing happens where such a process is at it already: it holds the lock of the trash.
+    """
+    try:
+        fd = lock_directory(paths.trash, wait=False)
+    except (FileNotFoundError, BlockingIOError):
+        return
+    try:
+        if _has_many(paths.trash):
+            _detached(paths, fd)
+        else:
+            empty_trash(paths)
+    finally:
+        os.close(fd)
 
 
 def _has_many(directory: str) -> bool:
@@ -170,8 +181,8 @@ def _listings(directory: str) -> Iterator[int]:
         waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
-def _detached(paths: Paths) -> None:
-    """Fork a process that empties the trash when nobody else wants the processor, and holds nothing of this one."""
+def _detached(paths: Paths, lock_fd: int) -> None:
+    """Fork a process that empties the trash when nobody else wants the processor, and holds only the trash's lock."""
     from .._sys.file_calls import close_range
 
     child = os.fork()
@@ -184,10 +195,12 @@ def _detached(paths: Paths) -> None:
             null = os.open(os.devnull, os.O_RDWR)
             for fd in range(3):
                 os.dup2(null, fd)
-            close_range(3)
+            os.dup2(lock_fd, _LOCK_FD)
+            close_range(_LOCK_FD + 1)
             os.chdir("/")
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-            empty_trash(paths)
+            while _names(paths.trash) and empty_trash(paths):  # also what came meanwhile
+                pass
     finally:
         os._exit(0)
 
