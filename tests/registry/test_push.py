@@ -444,7 +444,7 @@ def test_two_images_for_one_platform_are_no_index(registry: RunningRegistry, sto
 # refusals and faults
 
 
-def test_a_registry_of_docker_types_gets_them(store: Store, tmp_path: Path) -> None:
+def test_a_registry_of_docker_types_gets_them(store: Store, other_store: Store, tmp_path: Path) -> None:
     there = FaultyRegistry(uploads=True)
     assert there.uploads
     there.uploads.refused_types = (OCI["manifest"], OCI["index"])
@@ -456,6 +456,13 @@ def test_a_registry_of_docker_types_gets_them(store: Store, tmp_path: Path) -> N
         assert manifest["mediaType"] == DOCKER["manifest"] and manifest["layers"][0]["mediaType"] == DOCKER["gzip"]
         assert digest_of(_raw(there.host, "old/app", "1")) == done.digest
         assert not store.push(name, record).changed
+        elsewhere = other_store.add(tmp_path, BASE, name)
+        assert not other_store.push(name, elsewhere, check=True).changed
+        assert not other_store.push(name, elsewhere).changed
+        both = [record, store.add(tmp_path, BASE, platform="linux/s390x")]
+        assert store.push_index(f"{there.host}/old/both:1", both).changed
+        assert not store.push_index(f"{there.host}/old/both:1", both, check=True).changed
+        assert json.loads(_raw(there.host, "old/both", "1"))["mediaType"] == DOCKER["index"]
 
 
 def test_a_pulled_oci_image_is_not_changed_for_a_registry_of_docker_types(

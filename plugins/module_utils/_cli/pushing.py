@@ -51,7 +51,8 @@ def _push_one(invocation: Invocation, engine: Engine, name: str) -> None:
     if quiet:
         put_line(name)
     else:
-        put_line(f"{name.rpartition(':')[2]}: digest: {pushed.digest} size: {pushed.size}")
+        size = f" size: {pushed.size}" if pushed.size else ""
+        put_line(f"{name.rpartition(':')[2]}: digest: {pushed.digest}{size}")
 
 
 COMMANDS = (

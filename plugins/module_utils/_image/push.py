@@ -55,7 +55,7 @@ class Pushed(Value):
     before: str
     digest: str
     changed: bool
-    size: int = 0  # of the manifest or index, in bytes
+    size: int = 0  # of the manifest or index, in bytes; 0 where that is not known
     warnings: tuple[str, ...] = ()
 
 
@@ -146,18 +146,17 @@ class _Push:
         expected = plan.document(plan.known)
         tag = self._database.tag(self._reference.canonical)
         known = tag.digest if tag and tag.image_id == image.id and not alone else ""
-        if before and before in (known, expected.digest if expected else ""):
-            if not check and before != known:
-                self._record({image.id}, before)
-            return Pushed(before, before, False, len(expected.data) if expected else 0)
+        if before and before == known:
+            return Pushed(before, before, False)
+        if check and before:
+            expected = expected or plan.document(self._made(plan))
+        found = _found(before, [expected, docker_form(expected) if plan.is_ours else None] if expected else [])
         if check:
-            expected = expected or (plan.document(self._made(plan)) if before else None)
-            return self._foretold(before, expected)
-        document = self._send(plan)
+            return self._foretold(before, found or expected)
+        document = found or self._send(plan)
         if document.digest != before:
             document = self._put(self._reference.tag, document, plan)
-        self._record({image.id}, document.digest)
-        return Pushed(before, document.digest, document.digest != before, len(document.data), tuple(self._warnings))
+        return self._finished(before, document, [image])
 
     def index(self, images: list[ImageRecord], *, check: bool) -> Pushed:
         """See `push_index`."""
@@ -169,10 +168,12 @@ class _Push:
             expected = [document or plan.document(self._made(plan)) for plan, document in zip(plans, expected)]
         known = [document for document in expected if document]
         index = index_document(platforms, known) if len(known) == len(plans) else None
-        if index and index.digest == before:
-            return Pushed(before, before, False, len(index.data))
+        forms = [docker_form(document) if plan.is_ours else document for plan, document in zip(plans, known)]
+        found = _found(before, [index, index_document(platforms, forms)] if index else [])
         if check:
-            return self._foretold(before, index)
+            return self._foretold(before, found or index)
+        if found:
+            return self._finished(before, found, images)
         children = []
         for plan in plans:
             document = self._send(plan)
@@ -180,8 +181,12 @@ class _Push:
         index = index_document(platforms, children)
         if index.digest != before:
             self._put(self._reference.tag, index, None)
-        self._record({image.id for image in images}, index.digest)
-        return Pushed(before, index.digest, index.digest != before, len(index.data), tuple(self._warnings))
+        return self._finished(before, index, images)
+
+    def _finished(self, before: str, document: Document, images: list[ImageRecord]) -> Pushed:
+        """The result of a push, recorded."""
+        self._record({image.id for image in images}, document.digest)
+        return Pushed(before, document.digest, document.digest != before, len(document.data), tuple(self._warnings))
 
     def _foretold(self, before: str, document: Document | None) -> Pushed:
         if document is None:
@@ -376,6 +381,11 @@ class _Push:
             tag = database.tag(self._reference.canonical)
             if tag and tag.image_id in image_ids:
                 database.put_tag(tag.reference, tag.image_id, digest)
+
+
+def _found(digest: str, forms: list[Document | None]) -> Document | None:
+    """The one of an image's forms that the registry has; an image in Docker's types is there, too."""
+    return next((form for form in forms if form and form.digest == digest), None)
 
 
 def _is_about_type(document: Document, status: int, said: ErrorText) -> bool:
