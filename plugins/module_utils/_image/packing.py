@@ -59,7 +59,7 @@ class Packer:
     def file(self, directory: int, name: bytes, path: bytes, status: os.stat_result) -> Iterator[bytes]:
         """The entry of anything else, `name` in an open directory; nothing for a socket."""
         mode = status.st_mode
-        if status.st_nlink > 1 and not (S_ISCHR(mode) and status.st_rdev == 0):
+        if status.st_nlink > 1:
             first = self._first.setdefault((status.st_dev, status.st_ino), path)
             if first != path:
                 yield header_of(_entry(path, HARD_LINK, status, link=first))
@@ -107,8 +107,10 @@ def _regular(directory: int, name: bytes, path: bytes) -> Iterator[bytes]:
             refuse_dependent(names, path)
         header, padding = header_of(entry), bytes(-size % BLOCK)
         if size <= _SMALL:
-            data = b"".join(_content(fd, size)) if size else b""
-            yield header + data + padding
+            data = os.read(fd, size) if size else b""
+            if len(data) < size:
+                data += b"".join(_content(fd, size - len(data)))
+            yield b"".join((header, data, padding))
             return
         yield header
         yield from _content(fd, size) if status.st_blocks * BLOCK >= size else _sparse_content(fd, size)

@@ -37,6 +37,7 @@ _NOTHING = bytes(8)
 _SUM_AT = 148
 _PAX_NAME = b"././@PaxHeader"  # who knows pax does not look at it
 _PADDING = bytes(BLOCK)
+_NAMES = (b"path", b"linkpath")
 
 
 def make_entry(name: bytes, kind: bytes = FILE, **fields: Any) -> Entry:
@@ -66,18 +67,20 @@ def header_of(entry: Entry) -> bytes:
     if len(entry.link) > _NAME:
         records.append((b"linkpath", entry.link))
     seconds, rest = divmod(entry.mtime_ns, _SECOND)
-    if rest or not 0 <= seconds <= _LARGEST_NUMBER:
+    if not 0 <= seconds <= _LARGEST_NUMBER:
         records.append((b"mtime", _time(entry.mtime_ns)))
-    for key, value, limit in (
-        (b"uid", entry.uid, _LARGEST_ID),
-        (b"gid", entry.gid, _LARGEST_ID),
-        (b"size", entry.size, _LARGEST_NUMBER),
-    ):
-        if value > limit:
-            records.append((key, b"%d" % value))
+        seconds = min(max(seconds, 0), _LARGEST_NUMBER)
+    elif rest:
+        records.append((b"mtime", b"%d.%09d" % (seconds, rest)))
+    if entry.uid > _LARGEST_ID:
+        records.append((b"uid", b"%d" % entry.uid))
+    if entry.gid > _LARGEST_ID:
+        records.append((b"gid", b"%d" % entry.gid))
+    if entry.size > _LARGEST_NUMBER:
+        records.append((b"size", b"%d" % entry.size))
     if entry.xattrs:
         records += [(b"SCHILY.xattr." + key, value) for key, value in sorted(entry.xattrs.items())]
-    header = _block(entry, name, prefix, min(max(seconds, 0), _LARGEST_NUMBER))
+    header = _block(entry, name, prefix, seconds)
     return _pax(records) + header if records else header
 
 
@@ -119,8 +122,10 @@ def _block(entry: Entry, name: bytes, prefix: bytes, seconds: int) -> bytes:
 
 def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
     """An extended header with these records, its data and padding."""
-    if any(key in (b"path", b"linkpath") and not _is_utf8(value) for key, value in records):
-        records = [(b"hdrcharset", b"BINARY"), *records]
+    for key, value in records:
+        if key in _NAMES and not _is_utf8(value):
+            records = [(b"hdrcharset", b"BINARY"), *records]
+            break
     data = b"".join([_record(key, value) for key, value in records])
     size = len(data)
     if size > BLOCK:
