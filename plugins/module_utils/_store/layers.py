@@ -23,7 +23,7 @@ from .._base.codec import parse, render
 from .._base.digests import HEX_LENGTHS, check_digest, is_digest
 from .._base.errors import Damaged
 from .._base.values import Value
-from .files import fsync_directory, make_private_directory, remove_tree, write_atomic
+from .files import fsync_directory, make_private_directory, write_atomic
 from .records import LayerRecord
 from .removal import bury
 from .temporary import OwnedDirectory
@@ -107,13 +107,6 @@ def list_layers(paths: Paths) -> list[str]:
     algorithms = {length: algorithm for algorithm, length in HEX_LENGTHS.items()}
     diff_ids = (f"{algorithms.get(len(name), '')}:{name}" for name in names)
     return sorted(diff_id for diff_id in diff_ids if is_digest(diff_id))
-
-
-def remove_layer(paths: Paths, diff_id: str) -> None:
-    """Remove a layer; its name is free at once, whatever happens after. No error if there is none."""
-    grave = bury(paths, paths.layer(check_digest(diff_id, what="diff ID")))
-    if grave:
-        remove_tree(grave)
 
 
 def stage_layer(paths: Paths) -> StagedLayer:

@@ -21,7 +21,6 @@ from ansible_collections.hull.engine.plugins.module_utils._store.layers import (
     describe,
     has_layer,
     list_layers,
-    remove_layer,
     stage_layer,
 )
 from ansible_collections.hull.engine.plugins.module_utils._store.temporary import OwnedDirectory
@@ -95,16 +94,9 @@ def test_the_faster_of_two_processes_wins(paths: Paths, monkeypatch: pytest.Monk
     assert os.listdir(paths.temporary) == []
 
 
-def test_a_removed_layer_is_gone_and_may_be_removed_again(paths: Paths) -> None:
-    add(paths, ONE)
-    remove_layer(paths, ONE)
-    remove_layer(paths, ONE)
-    assert not has_layer(paths, ONE) and os.listdir(paths.trash) == []
-
-
 @pytest.mark.parametrize("name", ["../x", "sha256:../../etc", "sha256:" + "A" * 64, "md5:" + "0" * 32, ""])
 def test_only_digests_name_layers(paths: Paths, name: str) -> None:
-    for use in (has_layer, remove_layer):
+    for use in (has_layer, describe):
         with pytest.raises(Invalid):
             use(paths, name)
 
