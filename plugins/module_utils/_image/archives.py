@@ -14,7 +14,7 @@ import os
 from .._base.digests import sha256_of
 from .._base.errors import Damaged, HullError
 from .._base.values import Value
-from .._store.claims import claim
+from .._store.claims import claim, read_claims
 from .._store.garbage import sweep_temporary
 from .._store.layers import describe
 from .._store.records import BlobRecord
@@ -135,14 +135,20 @@ def _new_image(paths: Paths, image: ArchivedImage) -> NewImage:
 
 def _discard(destination: Destination, files: ArchiveFiles) -> None:
     """Remove what came and no record knows: all of it after a failure, else what no image in the archive has."""
+    paths, database = destination.paths, destination.database
     if files.brought:
-        discard_layers(destination.paths, destination.database, files.brought)
-    for digest in files.kept - {""}:
-        if destination.database.blob(digest) is None:
-            try:
-                os.unlink(destination.paths.blob(digest))
-            except FileNotFoundError:
-                pass
+        discard_layers(paths, database, files.brought)
+    blobs = files.kept - {""}
+    if not blobs:
+        return
+    with database.transaction():
+        claims = read_claims(paths)
+        for digest in blobs:
+            if database.blob(digest) is None and not (claims.all or digest in claims.blobs):
+                try:
+                    os.unlink(paths.blob(digest))
+                except FileNotFoundError:
+                    pass
 
 
 def _silent(_event: str, _subject: str, _done: int, _total: int) -> None:

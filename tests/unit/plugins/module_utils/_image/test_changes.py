@@ -10,6 +10,9 @@ import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
 from ansible_collections.hull.engine.plugins.module_utils._image.changes import apply_changes, split_words
 
+_SHELL = ["/bin/sh", "-c"]
+_DATA: dict[str, Any] = {"Volumes": {"/data": {}}, "ExposedPorts": {"80/tcp": {}}}
+
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
@@ -39,6 +42,14 @@ from ansible_collections.hull.engine.plugins.module_utils._image.changes import 
             {"Healthcheck": {"Test": ["CMD-SHELL", "curl localhost"], "Interval": 5 * 10**9, "Retries": 2}},
         ),
         (['HEALTHCHECK CMD ["true"]'], {"Healthcheck": {"Test": ["CMD", "true"]}}),
+        (["ENV A=1", "ENV A=2 B=$A C='$A' D=\\$A"], {"Env": ["A=2", "B=1", "C=$A", "D=$A"]}),
+        (
+            ["ENV A=1", 'ENV X=${A}b Y="${A}"', "ENV P=${NO:-x} Q=${A:-x} R=${A:+y} S=${NO:+y} T=$NO"],
+            {"Env": ["A=1", "X=1b", "Y=1", "P=x", "Q=1", "R=y", "S=", "T="]},
+        ),
+        (["ENV D=/data P=80", "VOLUME $D", "EXPOSE $P"], {"Env": ["D=/data", "P=80"], **_DATA}),
+        (["ENV U=me", "USER $U", "WORKDIR /home/$U"], {"Env": ["U=me"], "User": "me", "WorkingDir": "/home/me"}),
+        (["ENV A=1", "LABEL a=$A", "CMD echo $A"], {"Env": ["A=1"], "Labels": {"a": "1"}, "Cmd": [*_SHELL, "echo $A"]}),
     ],
 )
 def test_an_instruction_does_what_it_does_in_a_dockerfile(changes: list[str], expected: dict[str, Any]) -> None:
@@ -63,6 +74,12 @@ def test_an_instruction_does_what_it_does_in_a_dockerfile(changes: list[str], ex
         ("EXPOSE 80/icmp", "not a port"),
         ("VOLUME data", "not an absolute path"),
         ("USER a b", "takes one argument"),
+        ("HEALTHCHECK --interval=0s CMD x", "less than a millisecond"),
+        ("ONBUILD FROM x", "ONBUILD FROM is not allowed"),
+        ("ONBUILD ONBUILD RUN x", "ONBUILD ONBUILD is not allowed"),
+        ("ENV A=${B", "not a variable"),
+        ("ENV A=${B:?x}", "not a variable"),
+        ("ENV A=${}", "not a variable"),
         ("HEALTHCHECK curl", "takes CMD command or NONE"),
         ("HEALTHCHECK --often=1 CMD x", "no option"),
         ("HEALTHCHECK --interval=soon CMD x", "not a duration"),
