@@ -15,16 +15,20 @@ import stat
 import struct
 import subprocess
 import tarfile
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, SyscallError
+from ansible_collections.hull.engine.plugins.module_utils._image import tree
 from ansible_collections.hull.engine.plugins.module_utils._image.unpack import Unpacked, UnpackLimits, unpack
 from ansible_collections.hull.engine.plugins.module_utils._kernel import overlay
 
+from tests.support.isolated import run_isolated
 from tests.support.tars import MTIME, describe, device, directory, entry, hard_link, make_tar, symlink, xattrs
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -565,6 +569,93 @@ def test_a_bomb_after_the_end_of_the_archive_ends_at_the_limit(place: Place) -> 
     bomb = gzip.compress(make_tar(entry("f", b"x")) + bytes(64 << 20), 9)
     with pytest.raises(Damaged, match="limit"):
         place.unpack(bomb, limits=UnpackLimits(max_bytes=1_000_000))
+
+
+def test_a_bomb_ends_where_it_is_far_larger_than_what_came(place: Place) -> None:
+    zeros = make_tar(entry("zeros", bytes(16 << 20)))
+    limits = UnpackLimits(max_ratio=200, ratio_from_bytes=1 << 20)
+    with pytest.raises(Damaged, match="bytes and more come out of"):
+        place.unpack(gzip.compress(zeros, 9), limits=limits)
+    assert sum(path.stat().st_size for path in place.fs.rglob("*")) < 8 << 20
+    assert place.unpack(zeros, limits=limits).size_bytes == 16 << 20
+    assert place.unpack(gzip.compress(zeros, 9)).size_bytes == 16 << 20
+
+
+def hole(name: str, size: int) -> tuple[tarfile.TarInfo, bytes]:
+    """A file that is a hole and nothing else."""
+    headers = {"major": "1", "minor": "0", "name": name, "realsize": str(size)}
+    return entry(name, b"0\n" + bytes(510), pax_headers={f"GNU.sparse.{key}": value for key, value in headers.items()})
+
+
+def test_files_with_holes_count_with_their_whole_size(place: Place) -> None:
+    place.take(hole("a", 900_000), hole("b", 90_000), limits=UnpackLimits(max_bytes=1_000_000))
+    with pytest.raises(Damaged, match="larger than the limit of 1000000 bytes"):
+        place.take(hole("a", 900_000), hole("b", 200_000), limits=UnpackLimits(max_bytes=1_000_000))
+    with pytest.raises(Damaged, match="larger than the limit"):
+        place.take(hole("a", (1 << 63) - 1))
+
+
+def test_what_the_stream_does_not_say_is_measured_on_the_disk(tmp_path: Path) -> None:
+    """Attributes and directories take space of their own: the reserve stays free."""
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        file.truncate(110 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", "-N", "20000", image], check=True)
+    tar = make_tar(*[directory(f"d{number}") for number in range(14_000)])
+
+    def fill() -> tuple[str, int]:
+        place = tmp_path / "mounted"
+        place.mkdir()
+        subprocess.run(["mount", "-o", "loop", image, place], check=True)
+        (place / "fs").mkdir()
+        try:
+            unpack(io.BytesIO(tar), str(place / "fs"))
+        except SyscallError as error:
+            free = os.statvfs(place)
+            return str(error), free.f_bavail * free.f_frsize
+        return "", 0
+
+    message, free = run_isolated(fill)
+    assert "no space left" in message and free > 20 << 20
+
+
+SLOW_CASES: dict[str, Any] = {
+    "opaque directories": lambda n: [entry(f"d{i}/.wh..wh..opq") for i in range(n)],
+    "whiteouts": lambda n: [entry(f"d{i}/.wh.x") for i in range(n)],
+    "whiteouts, then opaque": lambda n: [*[entry(f"d/d{i}/.wh.x") for i in range(n)], entry("d/.wh..wh..opq")],
+    "directories replaced": lambda n: [
+        item for i in range(n // 3) for item in (directory(f"d{i}"), entry(f"d{i}/x"), entry(f"d{i}"))
+    ],
+    "one directory": lambda n: [entry(f"d/{i}") for i in range(n)],
+    "two deep paths": lambda n: [entry(("a/" if i % 2 else "b/") * 120 + str(i)) for i in range(n // 4)],
+    "to and fro": lambda n: [directory("d/x"), symlink("d/x", "y")] * (n // 2),
+    "hard links to elsewhere": lambda n: [hard_link(f"l{i}", "low/f") for i in range(n)],
+    "opaque inside out": lambda n: [
+        *[entry("a/" * 100 + str(i)) for i in range(n // 4)],
+        *[entry("a/" * depth + ".wh..wh..opq") for depth in range(100, 0, -1)],
+    ],
+}
+
+
+@pytest.mark.parametrize("case", SLOW_CASES)
+def test_nothing_gets_slower_the_more_there_is(case: str) -> None:
+    """Four times the entries take about four times as long, as the process's own clock has it."""
+
+    def seconds(count: int) -> float:
+        tar = make_tar(*SLOW_CASES[case](count))
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+            start = time.process_time()
+            unpack(io.BytesIO(tar), place)
+            return time.process_time() - start
+
+    assert seconds(2400) < 10 * seconds(600) + 0.1
+
+
+def test_ways_through_links_have_an_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "_MOST_STEPS", 50_000)
+    far = [directory("d"), symlink("l", "d/../" * 800 + "d")]
+    with pytest.raises(Damaged, match="ways through symbolic links are too long"):
+        place.take(*far, *[entry(f"l/{number}") for number in range(100)])
 
 
 @pytest.mark.parametrize("kind", ["plain", "gzip"])

@@ -49,6 +49,7 @@ _CHUNK = 256 * 1024
 _HEADERS_ONLY = 4096
 _MOST_NUMBERS = 4096
 _UNPLACED = "read tar: "  # how errors begin that do not say yet in which archive and entry
+_NUL = "read tar: the name has a NUL byte in it"
 _MAX_META = 1024 * 1024
 _MAX_NUMBER_ID = 0xFFFFFFFE  # 2^32 - 1 means "do not change" to chown(2)
 _XATTR = b"SCHILY.xattr."
@@ -381,7 +382,7 @@ class TarReader:
         if entry.size < 0:
             raise Damaged(f"read tar: the size is {entry.size}")
         if b"\0" in entry.name or b"\0" in entry.link:
-            raise Damaged("read tar: the name has a NUL byte in it")
+            raise Damaged(_NUL)
         if entry.kind != FILE:
             entry.size = entry.stored = 0  # links may repeat their target's size; there is no data
         self._left, self._padding = entry.stored, -entry.stored % BLOCK
@@ -402,6 +403,8 @@ class TarReader:
         fields = dict(records)
         if b"name" in fields:
             entry.name = self._name = fields[b"name"]
+            if b"\0" in entry.name:
+                raise Damaged(_NUL)
         real_size = fields.get(b"realsize", fields.get(b"size"))
         if real_size is None:
             return
