@@ -146,12 +146,13 @@ class _Push:
         expected = plan.document(plan.known)
         tag = self._database.tag(self._reference.canonical)
         known = tag.digest if tag and tag.image_id == image.id and not alone else ""
+        found = _found(before, _forms(plan, expected))
         if before and before == known:
-            return Pushed(before, before, False)
-        if check and before:
-            expected = expected or plan.document(self._made(plan))
-        found = _found(before, [expected, docker_form(expected) if plan.is_ours else None] if expected else [])
+            return Pushed(before, before, False, len(found.data) if found else 0)
         if check:
+            if before and expected is None:
+                expected = plan.document(self._made(plan))
+                found = _found(before, _forms(plan, expected))
             return self._foretold(before, found or expected)
         document = found or self._send(plan)
         if document.digest != before:
@@ -168,7 +169,7 @@ class _Push:
             expected = [document or plan.document(self._made(plan)) for plan, document in zip(plans, expected)]
         known = [document for document in expected if document]
         index = index_document(platforms, known) if len(known) == len(plans) else None
-        forms = [docker_form(document) if plan.is_ours else document for plan, document in zip(plans, known)]
+        forms = [_forms(plan, document)[-1] for plan, document in zip(plans, known)]
         found = _found(before, [index, index_document(platforms, forms)] if index else [])
         if check:
             return self._foretold(before, found or index)
@@ -383,9 +384,15 @@ class _Push:
                 database.put_tag(tag.reference, tag.image_id, digest)
 
 
-def _found(digest: str, forms: list[Document | None]) -> Document | None:
-    """The one of an image's forms that the registry has; an image in Docker's types is there, too."""
-    return next((form for form in forms if form and form.digest == digest), None)
+def _forms(plan: Plan, document: Document | None) -> list[Document]:
+    """The manifests under which a registry may have an image: one made here may be in Docker's types, too."""
+    if document is None:
+        return []
+    return [document, docker_form(document)] if plan.is_ours else [document]
+
+
+def _found(digest: str, forms: list[Document]) -> Document | None:
+    return next((form for form in forms if form.digest == digest), None)
 
 
 def _is_about_type(document: Document, status: int, said: ErrorText) -> bool:

@@ -82,7 +82,7 @@ def test_pieces_of_the_input_do_not_show() -> None:
 
 
 def test_the_number_of_cores_does_not_show() -> None:
-    data = _words(6 * MIB)
+    data = _words(4 * MIB)
     expected = _compress(data)
     allowed = os.sched_getaffinity(0)
     try:
@@ -136,7 +136,7 @@ def test_an_error_of_the_output_passes_through_and_the_threads_end() -> None:
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        compress_gzip(io.BytesIO(_words(9 * MIB)), full)
+        compress_gzip(io.BytesIO(_words(5 * MIB)), full)
     _wait_for_threads(before)
 
 
@@ -150,12 +150,12 @@ def _wait_for_threads(count: int) -> None:
 
 
 def test_memory_stays_bounded() -> None:
-    """200 MiB pass through in a process that may have 64 MiB more than it starts with."""
+    """100 MiB pass through in a process that may have 32 MiB more than it starts with."""
     script = """if True:
         import resource
         from ansible_collections.hull.engine.plugins.module_utils._image.gzip_writer import compress_gzip
         class Long:
-            left = 200 * 1024 * 1024
+            left = 100 * 1024 * 1024
             def read(self, size):
                 size = min(size, self.left); self.left -= size
                 return bytes(size)
