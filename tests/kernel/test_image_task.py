@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -284,6 +285,28 @@ def test_containers_that_would_go_do_not_keep_images_in_check_mode(engine: Engin
     assert {kind: found.removed for kind, found in done.items()} == {
         kind: found.removed for kind, found in told.items()
     }
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 96 MiB, of which 64 are never filled by unpacking."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "small", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_an_image_that_fills_the_disk_can_be_removed(small: Path, tmp_path: Path) -> None:
+    write_layout(busybox_image(), f"{tmp_path}/one")
+    with contextlib.closing(Engine(Paths(f"{small}/root", f"{small}/run", f"{small}/etc"))) as engine:
+        load(engine, f"{tmp_path}/one", "one:1")
+        with contextlib.suppress(OSError), open(small / "filler", "wb", buffering=0) as filler:
+            while filler.write(bytes(4096)) == 4096:
+                pass
+        image_removal.remove(engine, "one:1")
+        assert images.list_images(engine) == [] and os.listdir(engine.paths.layers) == []
+        assert os.listdir(engine.paths.trash) == []
 
 
 def du(path: str) -> int:

@@ -8,10 +8,15 @@ were made from it; an image has no parents that could keep it, or that it could 
 
 from __future__ import annotations
 
+import os
+from errno import ENOSPC
+
 from .._base.digests import is_digest
-from .._base.errors import Conflict
+from .._base.errors import Conflict, SyscallError
 from .._base.plan import Action
 from .._base.values import Value
+from .._store.garbage import bury_unneeded, empty_trash, empty_trash_later
+from .._store.removal import bury
 from .images import familiar, find, id_prefix_of, reference_of, repository_of
 
 TYPE_CHECKING = False
@@ -115,8 +120,6 @@ def remove(engine: Engine, text: str, *, force: bool = False) -> Removal:
 
     Large layers are deleted after this has returned, by a process that nobody waits for.
     """
-    from .._store.garbage import bury_unneeded, empty_trash_later
-
     (removal,) = forget(engine, lambda: [plan_removal(engine, text, force=force)])
     if removal.delete:
         with engine.records.transaction():
@@ -129,8 +132,22 @@ def forget(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
     """Do to the records what `plan` decides, all in one transaction: no container is made from an image meanwhile.
 
     The layers are garbage then, which the caller collects. Never before: whoever is killed in between leaves files that
-    nobody needs, not an image without its files.
+    nobody needs, not an image without its files. Only where the disk is too full for the records the files go first:
+    they may be what fills it, and their removal is what was asked for.
     """
+    try:
+        return _forget(engine, plan)
+    except SyscallError as error:
+        removals = plan()
+        if error.errno != ENOSPC or not any(removal.delete for removal in removals):
+            raise
+        for path in needed_only_by(engine, removals):
+            bury(engine.paths, path)
+        empty_trash(engine.paths)
+        return _forget(engine, plan)
+
+
+def _forget(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
     database = engine.records
     with database.transaction():
         removals = plan()
@@ -140,3 +157,20 @@ def forget(engine: Engine, plan: Callable[[], list[Removal]]) -> list[Removal]:
             if removal.delete:
                 database.delete_image(removal.record.id)
     return removals
+
+
+def needed_only_by(engine: Engine, removals: list[Removal]) -> list[str]:
+    """The paths of layers, of what is settled on them, and of blobs that no image needs but those that are deleted."""
+    database = engine.records
+    going = [removal.record for removal in removals if removal.delete]
+    staying = [record for record in database.images() if record not in going]
+    stacks = _only_in(going, staying, lambda record: record.stack)
+    diff_ids = _only_in(going, staying, lambda record: record.layers)
+    blobs = [engine.paths.blob(blob.digest) for diff_id in diff_ids for blob in database.blobs_of(diff_id)]
+    return [*(os.path.dirname(path) for path in engine.paths.stack(tuple(stacks))), *blobs]
+
+
+def _only_in(
+    going: list[ImageRecord], staying: list[ImageRecord], parts: Callable[[ImageRecord], tuple[str, ...]]
+) -> set[str]:
+    return {part for record in going for part in parts(record)} - {part for record in staying for part in parts(record)}

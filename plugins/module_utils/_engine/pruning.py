@@ -18,9 +18,9 @@ from .filters import as_boolean, filter_values, fits_labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from .._store.records import ContainerRecord, ImageRecord, VolumeRecord
+    from .._store.records import ContainerRecord, VolumeRecord
     from .engine import Engine
     from .image_filters import ImageFilters
     from .image_removal import Removal
@@ -83,7 +83,7 @@ def prune_images(engine: Engine, filters: Filters = (), *, check: bool = False, 
     """
     from .._store.garbage import collect
     from .image_filters import parse_filters
-    from .image_removal import forget
+    from .image_removal import forget, needed_only_by
 
     wanted = parse_filters(engine, filters, KINDS["images"])
     if engine.database() is None:
@@ -93,27 +93,12 @@ def prune_images(engine: Engine, filters: Filters = (), *, check: bool = False, 
         return _unused_images(engine, wanted, gone)
 
     removals = plan() if check else forget(engine, plan)
-    freed = _held_bytes(engine, removals) if check else collect(engine.paths, engine.records).freed_bytes
+    if check:
+        freed = sum(map(disk_usage, needed_only_by(engine, removals)))
+    else:
+        freed = collect(engine.paths, engine.records).freed_bytes
     untagged = tuple(name for removal in removals for name in removal.untagged)
     return Pruned(tuple(removal.record.id for removal in removals), freed, untagged)
-
-
-def _held_bytes(engine: Engine, removals: list[Removal]) -> int:
-    """The disk space of what only these images need: layers, what is settled on them, and blobs."""
-    database = engine.records
-    going = [removal.record for removal in removals]
-    staying = [record for record in database.images() if record not in going]
-    directories = _only_in(going, staying, lambda record: record.stack)
-    diff_ids = _only_in(going, staying, lambda record: record.layers)
-    blobs = [engine.paths.blob(blob.digest) for diff_id in diff_ids for blob in database.blobs_of(diff_id)]
-    layers = [os.path.dirname(path) for path in engine.paths.stack(tuple(directories))]
-    return sum(map(disk_usage, [*layers, *blobs]))
-
-
-def _only_in(
-    going: list[ImageRecord], staying: list[ImageRecord], parts: Callable[[ImageRecord], tuple[str, ...]]
-) -> set[str]:
-    return {part for record in going for part in parts(record)} - {part for record in staying for part in parts(record)}
 
 
 def _unused_images(engine: Engine, wanted: ImageFilters, gone: tuple[str, ...]) -> list[Removal]:
