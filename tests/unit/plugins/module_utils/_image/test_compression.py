@@ -195,3 +195,19 @@ def test_nothing_heavy_is_imported_for_plain_streams() -> None:
     )
     command = [sys.executable, "-I", "-S", "-c", script, *sys.path]
     assert subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.strip() == "[]"
+
+
+def empty_zstd_frame(window_log: int) -> bytes:
+    """A frame without content that asks for a window of this size. Source: RFC 8878, 3.1.1."""
+    return b"\x28\xb5\x2f\xfd\0" + bytes(((window_log - 10) << 3,)) + b"\1\0\0"
+
+
+@pytest.mark.skipif(not HAS_ZSTD, reason="needs zstd")
+def test_zstd_frames_with_huge_windows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for by_command in (False, True):
+        if by_command:
+            monkeypatch.setattr(zstd, "decompressor", lambda: None)
+        with DecompressingReader(io.BytesIO(empty_zstd_frame(27))) as reader:
+            assert reader.read(10) == b""
+        with DecompressingReader(io.BytesIO(empty_zstd_frame(31))) as reader, pytest.raises(Damaged, match="zstd"):
+            reader.read(10)
