@@ -383,6 +383,7 @@ def test_a_killed_pull_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
         temporary = Paths(root=f"{tmp_path}/root").temporary
         _wait_for(lambda: os.path.isdir(temporary) and os.listdir(temporary), "nothing is staged")
         workers = _wait_for(lambda: _children_of(pid), "no workers")
+        _wait_for(lambda: server.requests(digest_of(BIG.blob)), "the layer is not asked for")
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         for worker in workers:
