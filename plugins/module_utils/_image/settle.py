@@ -34,7 +34,7 @@ def settle(paths: Paths, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
     """The directories below the root that overlayfs stacks for these layers, lowest first; made where they are missing.
 
     All layers are in the store. Idempotent, safe beside others that settle the same. Raises Damaged, naming the layer,
-    for what a layer can't mean above these lower ones, SyscallError.
+    for what a layer can't mean above these lower ones, SyscallError and OSError for the host's troubles.
     """
     stack: list[str] = []
     root = ""  # whose root describes the whole stack's
