@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""A Docker daemon with directories of its own, as a witness: it makes archives that we read and reads those that we make.
+"""A Docker daemon with directories of its own, as a witness: it makes archives that we read and reads ours.
 
 It needs no network, no bridge and no rule of the firewall, and ends by its process id. One is enough for a whole run of
 the tests: the fixture `docker` (tests/conftest.py) starts it when the first test asks.

@@ -44,24 +44,3 @@ def parse_time(text: str, *, option: str) -> int:
         return seconds * 10**9 + int((fraction or "0").ljust(9, "0")[:9])
     except (ValueError, IndexError) as error:
         raise Invalid(f"{text!r} is not a time", option=option, hint="write it like 2026-01-02T03:04:05Z") from error
-
-
-def parse_moment(text: str, now_ns: int, *, option: str) -> int:
-    """Nanoseconds since the epoch from seconds since the epoch (`1792764273.5`), a duration before now (`10m`), or an
-    RFC 3339 date or time (`2026-11-23`, `2026-11-23T20:24:33Z`, `...+01:00`; UTC where it names no zone).
-
-    Raises Invalid.
-    """
-    from .units import parse_duration
-
-    whole, _, fraction = text.partition(".")
-    if (whole + fraction).isdigit() and text.isascii():
-        return int(whole or "0") * 10**9 + int((fraction + "0" * 9)[:9])
-    try:
-        if "-" in text:
-            return parse_time(text, option=option)
-        return now_ns - parse_duration(text, option=option)
-    except Invalid as error:
-        raise Invalid(
-            f"{text!r} is not a time", option=option, hint="write it like 10m, 2026-11-23T20:24:33Z or 1792764273"
-        ) from error

@@ -89,3 +89,24 @@ def parse_cpus(value: str | int | float, *, option: str) -> int:
     if 0 < quota_us < 1000:
         raise Invalid(f"{text} is too little", option=option, hint="the kernel's minimum is 0.01")
     return quota_us
+
+
+def parse_moment(text: str, now_ns: int, *, option: str) -> int:
+    """Nanoseconds since the epoch from seconds since the epoch (`1792764273.5`), a duration before now (`10m`), or an
+    RFC 3339 date or time (`2026-11-23`, `2026-11-23T20:24:33Z`, `...+01:00`; UTC where it names no zone).
+
+    Raises Invalid.
+    """
+    from .clock import parse_time
+
+    whole, _, fraction = text.partition(".")
+    if (whole + fraction).isdigit() and text.isascii():
+        return int(whole or "0") * 10**9 + int((fraction + "0" * 9)[:9])
+    try:
+        if "-" in text:
+            return parse_time(text, option=option)
+        return now_ns - parse_duration(text, option=option)
+    except Invalid as error:
+        raise Invalid(
+            f"{text!r} is not a time", option=option, hint="write it like 10m, 2026-11-23T20:24:33Z or 1792764273"
+        ) from error

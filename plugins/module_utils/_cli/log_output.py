@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from .._base.clock import format_time, now_ns, parse_moment
+from .._base.clock import format_time, now_ns
+from .._base.units import parse_moment
 from .._engine import containers
 from .command import Command
 from .flags import UsageError, switch, text

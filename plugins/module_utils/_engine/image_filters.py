@@ -7,7 +7,8 @@ An image's age is that of its making, by its own word, as in Docker: one that do
 
 from __future__ import annotations
 
-from .._base.clock import now_ns, parse_moment
+from .._base.clock import now_ns
+from .._base.units import parse_moment
 from .._base.values import Value
 from .filters import as_boolean, filter_values, fits_labels
 from .image_facts import created_ns, read_config

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 from stat import S_ISDIR
 
-from .._base.clock import now_ns, parse_moment
+from .._base.clock import now_ns
 from .._base.errors import Conflict
+from .._base.units import parse_moment
 from .._base.values import Value, replace
 from .filters import as_boolean, filter_values, fits_labels
 

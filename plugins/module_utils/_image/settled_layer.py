@@ -19,6 +19,7 @@ from errno import EDQUOT, ENOSPC
 from stat import S_IFCHR, S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 
 from .._base.errors import Damaged, SyscallError
+from .._store.files import room_bytes
 from .attributes import kept_attributes, named
 from .layer_view import LayerView
 from .tar import shown
@@ -36,7 +37,6 @@ _OPAQUE = "trusted.overlay.opaque"
 _CHUNK = 1024 * 1024
 _BLOCK = 512
 _FICLONE = 0x40049409
-_RESERVE = 64 * 1024 * 1024  # free space that no layer may take
 _MOST_COPIED = 4 << 30  # bytes of lower files in one settled layer: a few bytes of a layer may ask for them
 _PLAIN = 0o755
 _VIEW = b"\0"
@@ -323,8 +323,7 @@ class _Output:
         self._copied += status.st_blocks * _BLOCK
         if self._copied > _MOST_COPIED:
             raise Damaged(f"settle layer: it takes copies of more than {_MOST_COPIED} bytes of lower layers' files")
-        free = os.fstatvfs(self._root_fd)
-        if free.f_bavail * free.f_frsize < _RESERVE + status.st_blocks * _BLOCK:
+        if room_bytes(self._root_fd) < status.st_blocks * _BLOCK:
             raise OSError(ENOSPC, os.strerror(ENOSPC))
 
     def link_further_names(self) -> None:

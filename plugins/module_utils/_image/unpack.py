@@ -15,6 +15,7 @@ from stat import S_IFBLK, S_IFCHR, S_ISDIR
 
 from .._base.errors import Damaged, SyscallError
 from .._base.values import Value
+from .._store.files import room_bytes
 from .attributes import CAPABILITY, is_kept_attribute
 from .compression import DecompressingReader
 from .tar import (
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_RESERVE = 64 * 1024 * 1024  # free space that no layer may take
 _RESERVED_INODES = 4096
 _LOOK_EVERY = 1024 * 1024
 _LAST_NS = ((1 << 33) - 1) * 10**9
@@ -170,8 +170,8 @@ class _Metered:
                 f"unpack layer: {self._size_bytes} bytes and more come out of {self._compressed.size_bytes} compressed"
             )
         free = os.fstatvfs(self._root_fd)
-        room = free.f_bavail * free.f_frsize - _RESERVE
-        if room < 0 or (free.f_files and free.f_favail < _RESERVED_INODES):
+        room = room_bytes(self._root_fd)
+        if room < 0 or (free.f_files and free.f_favail < min(_RESERVED_INODES, free.f_files // 64)):
             raise SyscallError(
                 "unpack layer: no space left on the device", errno=ENOSPC, hint="free some, or move the state directory"
             )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 32  # open descriptors per removal; what lies deeper is moved up first
 _BLOCK = 512  # of st_blocks, whatever the file system's
+_RESERVE = 64 * 1024 * 1024  # free space that no layer may take
+_RESERVED_PART = 64  # or this part of all space
 _TRIES = 100  # how often a directory that is still being filled is emptied again
 
 
@@ -51,6 +53,16 @@ def write_atomic(path: str, data: bytes, mode: int = 0o600) -> None:
         os.unlink(draft)
         raise
     fsync_directory(directory)
+
+
+def room_bytes(fd: int) -> int:
+    """What layers may still take of the file system that `fd` lies on; negative where it is full.
+
+    A part stays free for records and for others: 64 MiB, less on a small file system.
+    """
+    found = os.fstatvfs(fd)
+    reserve = min(_RESERVE, found.f_blocks * found.f_frsize // _RESERVED_PART)
+    return found.f_bavail * found.f_frsize - reserve
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -51,3 +51,29 @@ def test_what_is_no_duration_names_the_option(text):
 @pytest.mark.parametrize(("size", "text"), [(0, "0B"), (999, "999B"), (4_863_000, "4.86MB"), (124_000_000, "124MB")])
 def test_sizes_for_people(size, text):
     assert units.format_size(size) == text
+
+
+S = 10**9
+NOW = 1_800_000_000 * S
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("1792764273", 1792764273 * S),
+        ("1792764273.5", 1792764273 * S + S // 2),
+        ("10m", NOW - 600 * S),
+        ("1h30m", NOW - 5400 * S),
+        ("2026-11-23T20:24:33Z", 1795465473 * S),
+        ("2026-11-23T20:24:33.25+01:00", 1795461873 * S + S // 4),
+        ("2026-11-23", 1795392000 * S),
+    ],
+)
+def test_times_that_people_write(text, moment):
+    assert units.parse_moment(text, NOW, option="--since") == moment
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "10x", "2026-13-01", "2026-11-23T25:00:00Z", "."])
+def test_what_is_not_a_time_is_refused(text):
+    with pytest.raises(Invalid, match="--since: .* is not a time"):
+        units.parse_moment(text, NOW, option="--since")
