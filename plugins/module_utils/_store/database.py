@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _BUSY_TIMEOUT_S = 30
+_LOG_BYTES = 256 * 1024
 
 _SCHEMA = """
 CREATE TABLE images (
@@ -98,12 +99,14 @@ class _Transaction:
         self._connection.execute("BEGIN IMMEDIATE")
 
     def __exit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         if kind is None:
             self._commit()
         elif self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+        if isinstance(error, _sqlite3.OperationalError) and "full" in str(error):
+            raise _no_space() from error
 
     def _commit(self) -> None:
         try:
@@ -113,11 +116,21 @@ class _Transaction:
                 self._connection.execute("ROLLBACK")
             if "full" not in str(error):
                 raise
-            raise SyscallError(
-                "write the records: no space left on device",
-                errno=ENOSPC,
-                hint="free some, by removing a container for example",
-            ) from error
+            raise _no_space() from error
+
+
+def _no_space() -> SyscallError:
+    return SyscallError(
+        "write the records: no space left on device",
+        errno=ENOSPC,
+        hint="free some, by removing a container for example",
+    )
+
+
+def _is_full(directory: str) -> bool:
+    """Whether a file system has no room for what SQLite keeps beside a database; it calls that an I/O error."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize < _LOG_BYTES
 
 
 class Database:
@@ -426,7 +439,7 @@ def open_database(paths: Paths, *, create: bool) -> Database | None:
     """Open the records. Without `create`, None where there are none yet and nothing is written to disk.
 
     With `create` the state directory (0700) and the database (0600) are made. Raises Damaged for a file that SQLite
-    can't read, Conflict for one of a newer version.
+    can't read, Conflict for one of a newer version, SyscallError where the disk is full.
     """
     path = paths.database
     if create:
@@ -442,6 +455,8 @@ def open_database(paths: Paths, *, create: bool) -> Database | None:
         connection.execute("PRAGMA foreign_keys = ON")
         _prepare(connection, path)
     except _sqlite3.DatabaseError as error:
+        if _is_full(paths.root):
+            raise _no_space() from error
         raise Damaged(
             f"open {path}: {error}", hint="restore it from a backup, or move it away to begin with no records"
         ) from error

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""A command killed at one of its system calls, by strace: SIGKILL arrives as the call would begin.
+
+Source: strace(1), "Tampering".
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+
+CALLS = (
+    "rename",
+    "mkdir",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "pwrite64",
+    "write",
+    "sendto",
+)
+_TIMEOUT_S = 60
+
+
+def _traced(command: Sequence[str], env: Mapping[str, str], *options: str) -> subprocess.CompletedProcess[bytes]:
+    """The command with all its processes under strace, which ends when the last of them has ended."""
+    return subprocess.run(
+        ["strace", "-f", "-qq", "--seccomp-bpf", *options, *command],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_TIMEOUT_S,
+    )
+
+
+def count_calls(command: Sequence[str], env: Mapping[str, str]) -> dict[str, int]:
+    """How often each of the calls is made by that process of an undisturbed run that makes it most often."""
+    with tempfile.TemporaryDirectory(prefix="hull-strace-") as directory:
+        options = ("-e", f"trace={','.join(CALLS)}", "-o", f"{directory}/calls")
+        done = _traced(command, env, *options)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        with open(f"{directory}/calls", encoding="utf-8", errors="replace") as file:
+            found = collections.Counter(re.findall(r"^(\d+) +(\w+)\(", file.read(), re.MULTILINE))
+    counts: dict[str, int] = {}
+    for (_pid, call), count in found.items():
+        counts[call] = max(counts.get(call, 0), count)
+    return counts
+
+
+def moments(counts: Mapping[str, int], most: int = 4) -> list[tuple[str, int]]:
+    """The calls at which to kill: of each kind the first, the last and some in between."""
+    chosen = []
+    for call, count in sorted(counts.items()):
+        steps = min(most, count)
+        numbers = {1 + (count - 1) * step // max(1, steps - 1) for step in range(steps)}
+        chosen += [(call, number) for number in sorted(numbers)]
+    return chosen
+
+
+def run_killed(command: Sequence[str], env: Mapping[str, str], call: str, number: int) -> int:
+    """Run the command and kill each of its processes at its call of this number. The exit code."""
+    options = ("-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}", "-o", os.devnull)
+    return _traced(command, env, *options).returncode
