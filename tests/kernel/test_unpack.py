@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -18,6 +19,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from typing import Any
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, SyscallError
 from ansible_collections.hull.engine.plugins.module_utils._image import tree
+from ansible_collections.hull.engine.plugins.module_utils._image import unpack as unpack_module
 from ansible_collections.hull.engine.plugins.module_utils._image.unpack import Unpacked, UnpackLimits, unpack
 from ansible_collections.hull.engine.plugins.module_utils._kernel import overlay
 
@@ -707,3 +710,33 @@ def test_threads_unpack_side_by_side(tmp_path: Path) -> None:
         thread.join()
     trees = [describe(tmp_path / str(number), times=False) for number in range(4)]
     assert trees[0] == trees[1] == trees[2] == trees[3] and len(trees[0]) == 208
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        lambda number: directory(f"d{number}", pax_headers=xattrs(user__x="a" * 40_000)),
+        lambda number: directory("./" * 20_000 + f"d{number}"),
+        lambda number: directory(f"d{number}", pax_headers={"linkpath": "x" * 40_000}),
+        lambda number: directory(f"d{number}", pax_headers=xattrs(security__selinux="x" * 40_000)),
+        lambda number: hard_link(f"l{number}", "missing/" + "x" * 40_000),
+    ],
+)
+def test_what_is_kept_until_the_end_is_limited(place: Place, monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
+    monkeypatch.setattr(unpack_module, "_MOST_HELD", 200_000, raising=False)
+    tracemalloc.start()
+    tar = make_tar(*map(what, range(100)))
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    with contextlib.suppress(Damaged):
+        place.unpack(tar)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+def test_directories_that_no_entry_describes_count_as_entries(place: Place) -> None:
+    deep = [entry(f"{number}/" + "a/" * 50 + "f") for number in range(10)]
+    assert place.take(*deep).entries == 10
+    with pytest.raises(Damaged, match="more than 400 entries"):
+        place.take(*deep, limits=UnpackLimits(max_entries=400))

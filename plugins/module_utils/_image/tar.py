@@ -51,9 +51,12 @@ _MOST_NUMBERS = 4096
 _UNPLACED = "read tar: "  # how errors begin that do not say yet in which archive and entry
 _NUL = "read tar: the name has a NUL byte in it"
 _MAX_META = 1024 * 1024
+_MOST_DEFAULTS = 256  # records of global headers that are kept, since each entry looks at all of them
 _MAX_NUMBER_ID = 0xFFFFFFFE  # 2^32 - 1 means "do not change" to chown(2)
 _XATTR = b"SCHILY.xattr."
 _SPARSE = b"GNU.sparse."
+_PREFIXES = (_XATTR, _SPARSE)
+_KEYS = frozenset((b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"))  # of records, besides these
 
 
 def shown(name: bytes) -> str:
@@ -291,7 +294,7 @@ class TarReader:
             elif kind == _LONG_LINK:
                 link = data.partition(b"\0")[0]
             elif kind == _GLOBAL_PAX:
-                self._defaults.update(parse_pax(data))
+                self._take_defaults(parse_pax(data))
             else:
                 records = parse_pax(data)
             found = self._header()
@@ -301,6 +304,15 @@ class TarReader:
                 raise Damaged(f"read {self._what}: the archive ends after an extended header")
             header, fields = found, _HEADER.unpack(found)
         return self._entry(fields, header, name, link, records)
+
+    def _take_defaults(self, records: list[tuple[bytes, bytes]]) -> None:
+        """Keep what a global header says of all entries after it, if it means something here."""
+        self._defaults.update((key, value) for key, value in records if key in _KEYS or key.startswith(_PREFIXES))
+        size = sum(len(key) + len(value) for key, value in self._defaults.items())
+        if len(self._defaults) > _MOST_DEFAULTS or size > _MAX_META:
+            raise Damaged(
+                f"read tar: global headers with more than {_MOST_DEFAULTS} records, or more than {_MAX_META} bytes"
+            )
 
     def _meta_data(self, fields: tuple[Any, ...]) -> bytes:
         size = parse_number(fields[4], "size")

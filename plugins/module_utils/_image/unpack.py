@@ -44,6 +44,7 @@ _RESERVED_INODES = 4096
 _LOOK_EVERY = 1024 * 1024
 _LAST_NS = ((1 << 33) - 1) * 10**9
 _LONGEST_LINK = 4095
+_MOST_HELD = 256 * 1024 * 1024  # bytes of names and attributes that are kept until the end of a layer
 _CONTENT_ERRNOS = frozenset((EFBIG, EINVAL, ELOOP, ENAMETOOLONG))
 
 
@@ -198,6 +199,7 @@ class _Writer:
         self._umask = current_umask()
         self._directories: dict[bytes, Entry] = {}  # described at the end, when nothing is added to them any more
         self._borrowed: dict[bytes, bytes] = {}  # hard links to files that this layer does not have
+        self._held_bytes = 0  # of both, about
         self._makers = {
             FILE: self._file,
             HARD_LINK: self._hard_link,
@@ -220,7 +222,7 @@ class _Writer:
             self.entries += 1
             if entry.mtime_ns > self.newest_ns:
                 self.newest_ns = entry.mtime_ns
-            if self.entries > self._limits.max_entries:
+            if self.entries + len(self._whiteouts.implicit) > self._limits.max_entries:
                 raise Damaged(f"unpack layer: more than {self._limits.max_entries} entries")
             try:
                 self._add(entry, reader)
@@ -261,7 +263,7 @@ class _Writer:
     def _root(self, entry: Entry) -> None:
         if entry.kind != DIRECTORY:
             raise Damaged("unpack layer: its root is not a directory")
-        self._directories[b""] = entry
+        self._describe_later(b"", entry)
 
     def _clear(self, fd: int, name: bytes, path: bytes) -> None:
         """Remove what an earlier entry made under this name: the last one wins."""
@@ -315,7 +317,24 @@ class _Writer:
                 os.mkdir(name, 0o755, dir_fd=fd)
                 self._whiteouts.replaces(path)  # what was there hid the lower layers' directory
             self._whiteouts.describes(path)
+        self._describe_later(path, entry)
+
+    def _describe_later(self, path: bytes, entry: Entry) -> None:
+        """Keep what an entry says of a directory, and no more of it: there may be millions."""
+        entry.name, entry.link = path, b""
+        if entry.xattrs:
+            entry.xattrs = {name: value for name, value in entry.xattrs.items() if value and is_kept_attribute(name)}
+            self._check_xattrs(entry)
+            self._hold(sum(len(name) + len(value) for name, value in entry.xattrs.items()))
+        self._hold(len(path))
         self._directories[path] = entry
+
+    def _hold(self, size_bytes: int) -> None:
+        self._held_bytes += size_bytes
+        if self._held_bytes + self._whiteouts.implicit_bytes > _MOST_HELD:
+            raise Damaged(
+                f"unpack layer: its directories and links have over {_MOST_HELD} bytes of names and attributes"
+            )
 
     def _symlink(self, entry: Entry, _reader: TarReader, fd: int, name: bytes, path: bytes) -> None:
         if not 0 < len(entry.link) <= _LONGEST_LINK:
@@ -354,6 +373,7 @@ class _Writer:
             if path != target:
                 self._link(target_fd, target_name, fd, name, path)
                 if target in self._borrowed:
+                    self._hold(len(path))
                     self._borrowed[path] = self._borrowed[target]
         finally:
             os.close(fd)
@@ -369,6 +389,7 @@ class _Writer:
             out = os.open(name, _NEW_FILE, 0, dir_fd=fd)
         os.utime(out, ns=(0, 0))
         os.close(out)
+        self._hold(len(path) + len(target))
         self._borrowed[path] = target
 
     def _link(self, target_fd: int, target_name: bytes, fd: int, name: bytes, path: bytes) -> None:
@@ -438,11 +459,10 @@ class _Writer:
 
     def _set_xattrs(self, target: int | bytes, entry: Entry) -> None:
         """Set what may come from an image: `trusted.` would steer overlayfs, labels are the host's policy."""
+        self._check_xattrs(entry)
         for name, value in (entry.xattrs or {}).items():
             if not value or not is_kept_attribute(name):
                 continue
-            if len(value) > self._limits.max_xattr_bytes:
-                raise Damaged(f"unpack {shown(entry.name)}: {shown(name)} has {len(value)} bytes")
             try:
                 if isinstance(target, int):
                     os.setxattr(target, name, value)
@@ -452,6 +472,11 @@ class _Writer:
                 if error.errno not in (ENOTSUP, EPERM) or name == CAPABILITY:
                     raise
                 self.skipped_xattrs += 1
+
+    def _check_xattrs(self, entry: Entry) -> None:
+        for name, value in (entry.xattrs or {}).items():
+            if len(value) > self._limits.max_xattr_bytes and is_kept_attribute(name):
+                raise Damaged(f"unpack {shown(entry.name)}: {shown(name)} has {len(value)} bytes")
 
     def _describe_directories(self) -> None:
         """Owner, mode and times of all directories; those that no entry describes are of the same time always."""

@@ -39,6 +39,7 @@ class Whiteouts:
     def __init__(self, root_fd: int) -> None:
         self.tree = Tree(root_fd, self._made)
         self.implicit: dict[bytes, bool] = {}
+        self.implicit_bytes = 0  # of the names of all that ever were
         self.deletes_root = False  # an opaque root: all lower layers are hidden
         self._hollow: set[bytes] = set()  # implicit directories that hold whiteouts at most
         self._opaque: set[bytes] = set()
@@ -148,6 +149,7 @@ class Whiteouts:
 
     def _made(self, path: bytes, replaced: bool) -> None:
         self.implicit[path] = True
+        self.implicit_bytes += len(path)
         if self._is_deleting:
             self._hollow.add(path)
         if replaced:

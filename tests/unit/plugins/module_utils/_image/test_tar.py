@@ -281,3 +281,22 @@ def test_names_in_messages_can_t_harm_a_terminal() -> None:
 def test_hard_links_keep_their_target() -> None:
     found = read(make_tar(entry("a" * 150, b"x"), hard_link("b", "a" * 150)))
     assert (found[1][0].kind, found[1][0].link) == (b"1", b"a" * 150)
+
+
+def global_header(**records: str) -> bytes:
+    info = tarfile.TarInfo("x")
+    return info._create_pax_generic_header(records, tarfile.XGLTYPE, "utf-8")  # type: ignore[attr-defined]
+
+
+def test_global_headers_do_not_fill_the_memory() -> None:
+    many = b"".join(global_header(**{f"SCHILY.xattr.user.{number}": "a" * 100_000}) for number in range(20))
+    with pytest.raises(Damaged, match="global headers"):
+        read(many + make_tar(entry("a")))
+    with pytest.raises(Damaged, match="global headers"):
+        read(global_header(**{f"SCHILY.xattr.user.{number}": "a" for number in range(300)}) + make_tar(entry("a")))
+
+
+def test_what_a_global_header_says_of_nothing_here_is_not_kept() -> None:
+    comments = global_header(**{f"comment{number}": "a" * 2000 for number in range(400)})
+    found, _data = one(comments * 3 + global_header(mtime="7") + make_tar(entry("a")))
+    assert found.name == b"a" and found.mtime_ns == 7 * 10**9
