@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -303,3 +304,11 @@ def test_whatever_can_be_unpacked_is_made_again(tmp_path: Path, entries: list, t
     except Damaged:
         return
     assert with_store.again(unpacked.diff_id) == tar
+
+
+def test_a_name_that_was_replaced_many_times_takes_no_longer(store: Store) -> None:
+    tar = make_tar(*[entry("a", b"%d" % number) for number in range(20_000)])
+    diff_id = store.bring(tar).diff_id
+    start = time.process_time()
+    assert store.again(diff_id) == tar
+    assert time.process_time() - start < 5

@@ -24,6 +24,7 @@ a count greater than C; without one it is in `fs`.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from stat import S_ISDIR, S_ISREG
 from struct import Struct
 
@@ -293,10 +294,9 @@ def _place(path: bytes, number: int, moved: dict[bytes, list[tuple[int, int]]]) 
     best: tuple[int, int, bytes] | None = None
     above = path
     while above:
-        for count, place in moved.get(above, ()):
-            if count > number:
-                if best is None or (count, place) < best[:2]:
-                    best = (count, place, path[len(above) :])
-                break
+        known = moved.get(above, [])
+        first = bisect_left(known, (number + 1, 0))  # one name may have been replaced a million times
+        if first < len(known) and (best is None or known[first] < best[:2]):
+            best = (*known[first], path[len(above) :])
         above = above.rpartition(b"/")[0]
     return b"fs/" + path if best is None else b"%s/%d%b" % (REPLACED.encode(), best[1], best[2])
