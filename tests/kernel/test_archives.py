@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import tarfile
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -701,3 +703,71 @@ def test_a_policy_against_archives_is_kept(store: Store, tmp_path: Path) -> None
     with pytest.raises(Denied, match="rejects images that do not come from a registry"):
         store.load(io.BytesIO(one_layer()))
     store.assert_empty()
+
+
+def plain_archive(path: Path, **files: bytes) -> Path:
+    """A tar of these files; `__` in a name stands for a slash and `_json` for `.json`."""
+    named = {name.replace("__", "/").replace("_json", ".json"): data for name, data in files.items()}
+    path.write_bytes(make_tar(*[entry(name, data) for name, data in named.items()]))
+    return path
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_no_image_gets_the_name_of_another_digest(store: Store, tmp_path: Path, form: str) -> None:
+    image = two_layers()
+    wrong = "app@sha256:" + "a" * 64
+    path = tmp_path / "a.tar"
+    if form == "docker":
+        layers = {f"l{number}": layer.tar for number, layer in enumerate(image.layers)}
+        listed = [{"Config": "c.json", "RepoTags": [wrong], "Layers": list(layers)}]
+        plain_archive(path, manifest_json=images.as_json(listed), c_json=image.config, **layers)
+    else:
+        annotations = {"org.opencontainers.image.ref.name": wrong}
+        index, _type = make_index([image.descriptor(annotations=annotations)])
+        blobs = {f"blobs__sha256__{digest[7:]}": blob for digest, blob in image.blobs.items()}
+        blobs[f"blobs__sha256__{image.digest[7:]}"] = image.manifest
+        plain_archive(path, **{"oci-layout": b"{}"}, index_json=index, **blobs)
+    with pytest.raises(Damaged, match="another digest"):
+        store.load(path)
+    assert store.database.tags() == [] and store.layers() == []
+    if form == "oci":
+        named = path.read_bytes().replace(b"a" * 64, image.digest[7:].encode())
+        path.write_bytes(named)
+        assert store.load(path)[0].references == (f"docker.io/library/app@{image.digest}",)
+
+
+def test_an_index_of_the_same_index_again_and_again_is_read_once(store: Store, tmp_path: Path) -> None:
+    image = two_layers()
+    blobs = {f"blobs__sha256__{image.digest[7:]}": image.manifest, f"blobs__sha256__{image.id[7:]}": image.config}
+    document, kind = make_index([image.descriptor()] * 60)
+    for _ in range(2):
+        blobs[f"blobs__sha256__{digest_of(document)[7:]}"] = document
+        document, kind = make_index(
+            [{"mediaType": kind, "digest": digest_of(document), "size": len(document)}] * 60,
+        )
+    layers = {f"l{number}": layer.tar for number, layer in enumerate(image.layers)}
+    listed = [{"Config": "c.json", "RepoTags": ["app:1"], "Layers": list(layers)}]
+    path = plain_archive(
+        tmp_path / "a.tar",
+        **{"oci-layout": b"{}", "manifest_json": images.as_json(listed), "c_json": image.config},
+        index_json=document,
+        **blobs,
+        **layers,
+    )
+    start = time.process_time()
+    assert look(str(path)).images == (Loaded(image.id, ("docker.io/library/app:1",)),)
+    assert time.process_time() - start < 3
+
+
+def test_many_entries_for_one_large_configuration_take_its_memory_once(tmp_path: Path) -> None:
+    image = make_image([], platform=HOST, config={"Labels": {"x": "y" * 1_000_000}})
+    listed = [{"Config": "c.json"}] * 200
+    path = plain_archive(tmp_path / "a.tar", manifest_json=images.as_json(listed), c_json=image.config)
+    tracemalloc.start()
+    assert {loaded.image_id for loaded in look(str(path)).images} == {image.id}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+    plain_archive(path, manifest_json=images.as_json([{"Config": "c.json"}] * 2000), c_json=image.config)
+    with pytest.raises(Damaged, match="lists 2000 images"):
+        look(str(path))

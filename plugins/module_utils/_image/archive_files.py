@@ -231,7 +231,7 @@ def joined(directory: bytes, name: bytes) -> bytes:
     parts: list[bytes] = [] if name[:1] == b"/" else directory.split(b"/")
     for part in name.split(b"/"):
         if part == b"..":
-            parts = parts[:-1]
+            del parts[-1:]
         else:
             parts.append(part)
     return b"/".join(part for part in parts if part not in (b"", b"."))

@@ -34,9 +34,15 @@ class ArchivedImage(Value):
     manifest_digest: str = ""
 
 
-def canonical_reference(files: ArchiveFiles, text: str) -> str:
-    """The canonical form of a name that an archive gives to an image. Raises Damaged."""
+def canonical_reference(files: ArchiveFiles, text: str, digest: str = "") -> str:
+    """The canonical form of a name that an archive gives to an image. Raises Damaged.
+
+    A digest in it has to be the one given, which is checked: whoever names an image by digest relies on that.
+    """
     try:
-        return parse_reference(text).canonical
+        reference = parse_reference(text)
     except Invalid as error:
         raise Damaged(f"load {files.what}: it names an image {text[:100]!r}: {error.message}") from error
+    if reference.digest not in ("", digest):
+        raise Damaged(f"load {files.what}: it names an image {text[:300]!r}, which has another digest")
+    return reference.canonical

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .archive_files import ArchiveFiles
+    from .manifest import ImageConfig
 
 LIST = "manifest.json"
 _NO_NAME = "<none>:<none>"
+_MOST_IMAGES = 1000
 
 
 def find_docker_images(files: ArchiveFiles) -> list[ArchivedImage]:
@@ -39,7 +41,10 @@ def find_docker_images(files: ArchiveFiles) -> list[ArchivedImage]:
         )
     if not isinstance(entries, list) or not entries:
         raise Damaged(f"load {files.what}: {LIST} lists no images")
-    images = [_image(files, entry) for entry in entries]
+    if len(entries) > _MOST_IMAGES:
+        raise Damaged(f"load {files.what}: {LIST} lists {len(entries)} images, the limit is {_MOST_IMAGES}")
+    configs: dict[str, ImageConfig] = {}
+    images = [_image(files, entry, configs) for entry in entries]
     described = images_by_config(files) if files.has(INDEX) and files.has(MARK) else {}
     return [
         replace(described[image.config.digest], references=image.references)
@@ -49,7 +54,8 @@ def find_docker_images(files: ArchiveFiles) -> list[ArchivedImage]:
     ]
 
 
-def _image(files: ArchiveFiles, entry: Any) -> ArchivedImage:
+def _image(files: ArchiveFiles, entry: Any, configs: dict[str, ImageConfig]) -> ArchivedImage:
+    """The image of one entry. `configs` are those read so far: many entries may name one that is large."""
     fields = entry if isinstance(entry, dict) else {}
     config_name, layers, tags = fields.get("Config"), fields.get("Layers") or [], fields.get("RepoTags") or []
     if not isinstance(config_name, str) or not _are_texts(layers) or not _are_texts(tags) or len(layers) > MAX_LAYERS:
@@ -59,7 +65,9 @@ def _image(files: ArchiveFiles, entry: Any) -> ArchivedImage:
     stated = "sha256:" + config_name.rpartition("/")[2].partition(".")[0]
     if is_digest(stated) and stated != digest:
         raise Damaged(f"load {files.what}: the image configuration {config_name} has the digest {digest}")
-    config = parse_config(data, digest, layer_count=len(layers))
+    config = configs.get(digest)
+    if config is None or len(config.diff_ids) != len(layers):
+        config = configs[digest] = parse_config(data, digest, layer_count=len(layers))
     archived = tuple(ArchivedLayer(diff_id, name) for name, diff_id in zip(layers, config.diff_ids))
     references = tuple(canonical_reference(files, tag) for tag in tags if tag != _NO_NAME)
     return ArchivedImage(config, archived, references)

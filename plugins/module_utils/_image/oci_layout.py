@@ -71,7 +71,7 @@ def _name(files: ArchiveFiles, entry: Any) -> str:
     text = annotations.get(FULL_NAME) or annotations.get(REFERENCE_NAME)
     if not isinstance(text, str) or not (":" in text or "/" in text):
         return ""
-    return canonical_reference(files, text)
+    return canonical_reference(files, text, entry["digest"])
 
 
 def _chosen(files: ArchiveFiles, descriptors: list[Descriptor]) -> Manifest:
@@ -117,16 +117,17 @@ def images_by_config(files: ArchiveFiles) -> dict[str, ArchivedImage]:
     For archives that list their images elsewhere: what is incomplete or no image is left out.
     """
     found: dict[str, ArchivedImage] = {}
-    for manifest in _manifests(files, _index(files), MAX_INDEX_DEPTH):
+    for manifest in _manifests(files, _index(files), MAX_INDEX_DEPTH, set()):
         if files.has(blob_name(manifest.config.digest)):
             found.setdefault(manifest.config.digest, _image(files, manifest))
     return found
 
 
-def _manifests(files: ArchiveFiles, index: Index, depth: int) -> Iterator[Manifest]:
+def _manifests(files: ArchiveFiles, index: Index, depth: int, seen: set[str]) -> Iterator[Manifest]:
     for descriptor in index.manifests:
-        if not files.has(blob_name(descriptor.digest)):
+        if descriptor.digest in seen or not files.has(blob_name(descriptor.digest)):
             continue
+        seen.add(descriptor.digest)
         try:
             document = _document(files, descriptor)
         except Unsupported:  # an attestation or another artifact
@@ -134,4 +135,4 @@ def _manifests(files: ArchiveFiles, index: Index, depth: int) -> Iterator[Manife
         if isinstance(document, Manifest):
             yield document
         elif depth > 1:
-            yield from _manifests(files, document, depth - 1)
+            yield from _manifests(files, document, depth - 1, seen)
