@@ -32,6 +32,7 @@ _OTHERS = {
     b"QFI\xfb": ("a disk image", "import the tarball of a root file system instead"),
     b"\x04\x22\x4d\x18": ("compressed with lz4", "recompress it with zstd or gzip"),
 }
+_MOST_HEAD = 4 * 1024 * 1024  # bytes of the stream before the first name; no template has as many
 _MOST_ROOTS = 8  # entries for the root itself before another name
 _PIECE = 256 * 1024
 
@@ -109,6 +110,8 @@ class _Kept:
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self.head += data
+        if len(self.head) > _MOST_HEAD:
+            raise Damaged(f"the first name comes after more than {_MOST_HEAD} bytes")
         return data
 
     def again(self) -> ByteStream:

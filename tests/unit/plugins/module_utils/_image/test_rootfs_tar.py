@@ -68,3 +68,20 @@ def test_a_survey_tells_what_unpacking_would() -> None:
     assert (found.stream_bytes, found.entries, found.newest_ns) == (len(tar), 3, 7_500_000_000)
     with pytest.raises(Damaged, match="cut off"):
         survey(io.BytesIO(tar[:700]), "a file")
+
+
+def test_no_more_is_read_ahead_than_a_template_has_before_its_first_name() -> None:
+    read = 0
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            nonlocal read
+            data = super().read(size)
+            read += len(data)
+            return data
+
+    tar = make_tar(entry(".", bytes(20 * 1024 * 1024)), directory("rootfs"))
+    with Template(Counted(tar), "a file") as template:
+        first = template.read(1000)
+        assert read < 5 * 1024 * 1024
+        assert first + b"".join(iter(lambda: template.read(1 << 20), b"")) == tar
