@@ -91,6 +91,12 @@ def test_tokens_are_kept_by_scopes_and_fetched_again_before_they_expire(monkeypa
         assert all(request.headers.get("authorization") for request in server.requests("/manifests/")[1:])
 
 
+def test_a_token_for_ever_is_one_for_a_while() -> None:
+    server = _server(token_lifetime_s=10**400)
+    with server:
+        assert _head(server, Credentials("ci", "pw")) == IMAGE.digest
+
+
 def test_further_scopes_that_the_registry_wants_are_asked_for_once() -> None:
     server = _server(users={})
     challenge = f'Bearer realm="{server.realm}",service="faulty, \\"test\\"",error="insufficient_scope"'

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_TOKEN_BODY = 1024 * 1024
 _MIN_LIFETIME_S = 60
+_MAX_LIFETIME_S = 24 * 3600
 _MARGIN_S = 10
 _TOKEN_USER = "<token>"  # Docker's name for who has an identity token only
 # Answers of token services that may know the other way of asking only: Docker's GET or the form of OAuth 2.
@@ -197,10 +198,13 @@ class Authenticator:
         if not isinstance(token, str) or not token or not token.isprintable() or not token.isascii():
             raise RegistryError(f"get a token from {realm.shown}: the answer holds none")
         lifetime = document.get("expires_in")
-        return token, max(lifetime if isinstance(lifetime, int) else 0, _MIN_LIFETIME_S)
+        return token, min(max(lifetime if isinstance(lifetime, int) else 0, _MIN_LIFETIME_S), _MAX_LIFETIME_S)
 
     def _check_realm(self, realm: Url) -> None:
-        is_safe = realm.scheme == "https" or is_loopback(realm.host) or self._home.scheme == "http"
+        is_here = is_loopback(realm.host) and is_loopback(
+            self._home.host
+        )  # nobody else leads us to this host's services
+        is_safe = realm.scheme == "https" or is_here or self._home.scheme == "http"
         if not is_safe:
             raise Denied(f"log in at {self._domain}: its token service {realm.shown} has no TLS")
         if not self._credentials:

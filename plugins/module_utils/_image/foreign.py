@@ -15,7 +15,7 @@ from .._base.errors import Damaged, HullError, RegistryError, Unsupported
 from .._base.values import replace
 from .blobs import Blob
 from .http import Client
-from .urls import parse_url
+from .urls import is_link_local, parse_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .settings import RegistrySettings
     from .urls import Url
-
-_LINK_LOCAL = ("169.254.", "fe80:")  # where clouds tell a host its secrets
 
 
 def check_foreign(manifest: Manifest, settings: RegistrySettings) -> None:
@@ -95,7 +93,7 @@ class _ForeignBlob(Blob):
 
     def _ask(self, text: str, offset: int) -> Response:
         url = parse_url(text)
-        if url.host.startswith(_LINK_LOCAL):
+        if is_link_local(url.host):
             raise RegistryError(f"get {url.shown}: a link-local address")
         response = self._client(url).request("GET", url, {"Range": f"bytes={offset}-"} if offset else {})
         announced = response.head.get("content-length") or str(self._descriptor.size)

@@ -17,7 +17,7 @@ import time
 from .._base.errors import Damaged, RegistryError
 from .connections import Body, Connection, NotHttp, open_connection
 from .proxies import find_proxy
-from .urls import Url, join_url
+from .urls import Url, is_link_local, join_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def check_redirect(url: Url, target: Url) -> None:
             f"request {url.shown}: redirected from https to {target.scheme}://{target.authority}",
             hint="the registry or its storage is misconfigured",
         )
-    if target.host.startswith(("169.254.", "fe80:")) and target.host != url.host:
+    if is_link_local(target.host) and target.host != url.host:
         raise RegistryError(f"request {url.shown}: redirected to the link-local address {target.host}")
 
 

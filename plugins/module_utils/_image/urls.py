@@ -14,6 +14,10 @@ from .._base.values import Value
 
 _PORTS = {"http": 80, "https": 443}
 _UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+_LINK_LOCAL = bytes((169, 254))
+_MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in an IPv6 one
+_HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
+_ADDRESS = frozenset("0123456789abcdef:.")
 _KEPT = _UNRESERVED | frozenset(b"!#$%&'()*+,/:;=?@[]")
 
 
@@ -53,9 +57,11 @@ def parse_url(text: str) -> Url:
     cut = min((place for place in (rest.find(sign) for sign in "/?#") if place >= 0), default=len(rest))
     authority, tail = rest[:cut], rest[cut:].partition("#")[0]
     host, port = split_port(authority, _PORTS.get(scheme, 0))
-    if not mark or scheme not in _PORTS or not host or port < 1 or "@" in authority:
+    host = host.lower()
+    is_host = bool(host) and (_ADDRESS if authority.startswith("[") else _HOST).issuperset(host)
+    if not mark or scheme not in _PORTS or not is_host or port < 1:
         raise RegistryError(f"read URL {text.partition('?')[0][:200]!r}: not an http or https URL")
-    return Url(scheme, host.lower(), port, _quoted(tail if tail.startswith("/") else "/" + tail))
+    return Url(scheme, host, port, _quoted(tail if tail.startswith("/") else "/" + tail))
 
 
 def join_url(base: Url, location: str) -> Url:
@@ -72,6 +78,19 @@ def join_url(base: Url, location: str) -> Url:
     elif not location.startswith("/"):
         location = path.rpartition("/")[0] + "/" + location
     return Url(base.scheme, base.host, base.port, _quoted(location))
+
+
+def is_link_local(host: str) -> bool:
+    """Whether a host is an address, in any spelling, of the networks where clouds tell a host its secrets."""
+    from _socket import AF_INET6, inet_aton, inet_pton
+
+    try:
+        address = inet_pton(AF_INET6, host) if ":" in host else inet_aton(host)
+    except OSError:
+        return False
+    if address.startswith(_MAPPED):
+        address = address[len(_MAPPED) :]
+    return address[:2] == _LINK_LOCAL if len(address) == 4 else address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def split_port(authority: str, default: int) -> tuple[str, int]:

@@ -70,3 +70,11 @@ def test_a_password_goes_nowhere_without_tls_or_to_strangers(home: str, challeng
     with pytest.raises(Denied) as caught:
         authenticator.header(("s",))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("realm", ["http://127.0.0.1:9/admin", "http://localhost:9/", "http://[::1]:9/"])
+def test_a_registry_elsewhere_does_not_lead_to_services_of_this_host(realm: str) -> None:
+    authenticator = _authenticator("https://r.example")
+    assert authenticator.answer([Challenge("bearer", {"realm": realm})], ("s",))
+    with pytest.raises(Denied, match="has no TLS"):
+        authenticator.header(("s",))
