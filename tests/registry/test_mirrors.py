@@ -190,6 +190,13 @@ def test_what_is_blocked_is_not_asked_for() -> None:
         assert primary.requests() == []
 
 
+@pytest.mark.parametrize("host", ["r.invalid:443", "r.invalid:0443", "R.Invalid", "R.INVALID:443"])
+def test_another_spelling_of_a_blocked_name_is_blocked(host: str) -> None:
+    settings = RegistrySettings(registries=(RegistryConfig(prefix="r.invalid", blocked=True),))
+    with pytest.raises(Denied, match="what begins with r.invalid is blocked"):
+        resolve(parse_reference(f"{host}/team/app:1"), None, config=settings)
+
+
 def test_a_blocked_mirror_is_left_out() -> None:
     primary, mirror = _server(), _server(OTHER)
     with primary, mirror:

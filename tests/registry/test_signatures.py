@@ -212,6 +212,22 @@ def test_the_identity_of_the_policy_decides_which_name_counts(
                 host.resolve(reference)
 
 
+def test_a_signature_for_no_tag_is_not_one_for_latest(
+    registry: RunningRegistry, host: Host, keys: dict[str, KeyPair]
+) -> None:
+    reference = registry.push("signed/exact", "latest", IMAGE)
+    host.policy(_demand(keys["p256"], identity="exact"))
+    for name, passes in ((_name(reference), False), (reference, True)):
+        text = payload(name, IMAGE.digest)
+        push_signatures(registry, "signed/exact", IMAGE.digest, signed(keys["p256"], text))
+        if passes:
+            assert host.resolve(reference) == IMAGE.id
+        else:
+            with pytest.raises(Denied, match=f"but for {name};"):
+                host.resolve(reference)
+    assert host.resolve(f"{reference}@{IMAGE.digest}") == IMAGE.id
+
+
 def test_a_pull_that_finds_the_image_here_is_judged_anew(
     registry: RunningRegistry, host: Host, keys: dict[str, KeyPair]
 ) -> None:

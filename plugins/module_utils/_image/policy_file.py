@@ -17,7 +17,7 @@ from __future__ import annotations
 from .._base.codec import parse
 from .._base.errors import Denied, HullError, Invalid
 from .._base.values import Value
-from .reference import Reference, parse_reference
+from .reference import Reference, normal_name, parse_reference
 from .settings import read_small_file
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ class SignedBy(Value):
 
     def accepts(self, signed: Reference, pulled: Reference) -> bool:
         """Whether a signature for the one name vouches for the other."""
-        wanted = _normal(pulled.name)
+        wanted = normal_name(pulled.name)
         if self.repository:
             wanted = self.repository
         elif self.prefix:
@@ -67,7 +67,7 @@ class SignedBy(Value):
                 return False
             wanted = self.signed_prefix + wanted[len(self.prefix) :]
         is_tag_right = not self.is_exact or bool(pulled.digest) or signed.tag == pulled.tag
-        return _normal(signed.name) == wanted and is_tag_right
+        return normal_name(signed.name) == wanted and is_tag_right
 
 
 class Policy(Value):
@@ -80,7 +80,7 @@ class Policy(Value):
 
     def admit(self, reference: Reference) -> SignedBy | None:
         """As `policy.admit`."""
-        scope, rule = self._rule_for(_normal(reference.name))
+        scope, rule = self._rule_for(normal_name(reference.name))
         where = f"{self.source} ({f'images.{scope}' if scope else 'default'})"
         if isinstance(rule, SignedBy):
             return rule
@@ -100,13 +100,6 @@ class Policy(Value):
         fitting = [(not scope.startswith("*."), len(scope), scope) for scope, _ in self.images if _covers(scope, name)]
         scope = max(fitting)[2] if fitting else ""
         return scope, dict(self.images).get(scope, self.default)
-
-
-def _normal(name: str) -> str:
-    """`domain/path` with the domain as prefixes have it, so that another spelling of it does not evade its rule."""
-    domain, slash, path = name.partition("/")
-    domain = domain.lower()
-    return (domain[: -len(":443")] if domain.endswith(":443") else domain) + slash + path
 
 
 def _covers(scope: str, name: str) -> bool:
@@ -149,7 +142,7 @@ def _scope(scope: str, path: str) -> str:
         name = parse_reference(f"{bare}/x/y").name
     except HullError:
         name = ""
-    if name != f"{bare}/x/y" or name != _normal(name):
+    if name != f"{bare}/x/y" or name != normal_name(name):
         raise Invalid(f"read {path}: images.{scope:.200} is not a prefix of images' names", hint=_PLACE)
     if bare != scope and "/" in bare:
         raise Invalid(f"read {path}: images.{scope:.200}: a wildcard stands for whole registries", hint=_PLACE)

@@ -82,6 +82,19 @@ def parse_reference(text: str, *, default_domain: str = HUB) -> Reference:
     return Reference(domain, path, tag or ("" if digest else "latest"), digest)
 
 
+def normal_name(name: str) -> str:
+    """A name, `domain/path`, of which other spellings of the same registry's domain are the same.
+
+    Names are kept and asked for as they are written; this is for rules that no other spelling may evade.
+    """
+    domain, slash, path = name.partition("/")
+    domain = domain.lower()
+    host, colon, port = _split_bracket(domain) if domain.startswith("[") else domain.partition(":")
+    if colon and _DIGITS.issuperset(port):
+        domain = host if int(port or "443") == 443 else f"{host}:{int(port)}"
+    return (HUB if domain in _HUB_ALIASES else domain) + slash + path
+
+
 def _invalid(text: str, what: str, hint: str) -> Invalid:
     return Invalid(f"image name {text[:300]!r}: {what} is not valid", hint=hint)
 

@@ -18,7 +18,7 @@ from .._base.values import Value
 from .http import ATTEMPTS, Client, check_redirect, pause_s
 from .manifest import ACCEPTED, MAX_DOCUMENT
 from .proxies import is_loopback
-from .reference import HUB
+from .reference import HUB, normal_name
 from .urls import Url, join_url, parse_url
 
 TYPE_CHECKING = False
@@ -53,11 +53,12 @@ def open_registry(reference: Reference, settings: RegistrySettings) -> Registry:
     Raises Denied where the settings block it.
     """
     config = settings.config_for(reference.name)
-    if config.blocked:
-        raise Denied(
-            f"image {reference.familiar}: what begins with {config.prefix} is blocked",
-            hint=f"set blocked to false in {settings.source} to allow it",
-        )
+    for entry in (config, settings.config_for(normal_name(reference.name))):
+        if entry.blocked:
+            raise Denied(
+                f"image {reference.familiar}: what begins with {entry.prefix} is blocked",
+                hint=f"set blocked to false in {settings.source} to allow it",
+            )
     name = config.locate(reference.name)
     if config.mirrors:
         from .mirrors import MirroredRegistry, open_mirrors

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from .._base.codec import parse
 from .._base.errors import Damaged, Denied, HullError, NotFound
+from .._base.values import replace
 from .manifest import parse_artifact, read_base64
 from .reference import parse_reference
 
@@ -98,6 +99,8 @@ def _problem_of_one(
     try:
         signed_digest, signed_name = read_payload(payload)
         signed = parse_reference(signed_name)
+        if ":" not in signed_name.rpartition("/")[2]:
+            signed = replace(signed, tag="")  # it is for the repository, not for `latest`
     except HullError as error:
         return f"signed by one of the keys, but {error.message}"
     if signed_digest != digest:
