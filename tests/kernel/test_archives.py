@@ -771,3 +771,16 @@ def test_many_entries_for_one_large_configuration_take_its_memory_once(tmp_path:
     plain_archive(path, manifest_json=images.as_json([{"Config": "c.json"}] * 2000), c_json=image.config)
     with pytest.raises(Damaged, match="lists 2000 images"):
         look(str(path))
+
+
+def test_what_an_archive_says_of_layers_that_are_here_is_not_believed(store: Store, tmp_path: Path) -> None:
+    image = two_layers()
+    lie = make_image([{"x": b"x"}, {"y": b"y"}], diff_ids=list(image.diff_ids), platform=HOST)
+    write_layout(image, str(tmp_path / "good"))
+    write_layout(lie, str(tmp_path / "lie"))
+    store.load(tmp_path / "good")
+    with pytest.raises(Damaged, match="diff ID"):
+        store.load(tmp_path / "lie")
+    store.load(tmp_path / "lie", keep_blobs=False)
+    for layer in image.layers:
+        assert [blob.digest for blob in store.database.blobs_of(layer.diff_id)] == [digest_of(layer.blob)]

@@ -455,3 +455,19 @@ def test_pulls_at_the_same_time_fetch_each_layer_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
     _assert_image(store, store.database.images()[0], image)
     store.database.close()
+
+
+def test_what_an_image_says_of_blobs_that_nobody_read_is_not_believed(store: Store) -> None:
+    base, other = Layer(tar_of(ENTRIES)), Layer(tar_of(UPPER))
+    lie = make_image([other, other], diff_ids=[base.diff_id, base.diff_id])
+    server = FaultyRegistry()
+    names = [server.add("team/app", str(tag), image) for tag, image in enumerate((make_image([base]), lie))]
+    true = server.add("team/app", "true", make_image([other, other], diff_ids=[other.diff_id, base.diff_id]))
+    with server:
+        store.pull(names[0])
+        store.pull(names[1])
+        assert [blob.digest for blob in store.database.blobs_of(base.diff_id)] == [digest_of(base.blob)]
+        assert store.database.blob_places(digest_of(other.blob)) == [f"{server.host}/team/app"]
+        store.pull(true)
+        assert [blob.digest for blob in store.database.blobs_of(other.diff_id)] == [digest_of(other.blob)]
+        assert [blob.digest for blob in store.database.blobs_of(base.diff_id)] == [digest_of(base.blob)]

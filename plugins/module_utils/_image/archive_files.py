@@ -75,13 +75,15 @@ class Piece:
 class ArchiveFiles:
     """Files by name. `what` names the archive in messages. To be closed, or used with `with`.
 
-    `brought` are the diff IDs, `kept` the digests of blobs, that this archive may have put into the store.
+    `brought` are the diff IDs, `kept` the digests of blobs, that this archive may have put into the store. `checked` has
+    diff ID and digest of the layers whose files were read.
     """
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.brought: set[str] = set()
         self.kept: set[str] = set()
+        self.checked: set[tuple[str, str]] = set()
 
     def __enter__(self) -> ArchiveFiles:
         return self

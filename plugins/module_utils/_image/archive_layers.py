@@ -32,7 +32,8 @@ def bring_layers(destination: Destination, files: SeekableFiles, layers: Sequenc
     from .workers import Job, run_jobs
 
     jobs = []
-    for layer in {layer.diff_id: layer for layer in layers}.values():
+    layers_by_id = {layer.diff_id: layer for layer in layers}
+    for layer in layers_by_id.values():
         with files.open(layer.name) as piece:
             size = piece.size
         if is_here(destination, layer):
@@ -44,7 +45,8 @@ def bring_layers(destination: Destination, files: SeekableFiles, layers: Sequenc
     if jobs:
         from .layer_store import bring_layer  # noqa: F401  (loaded before the fork: every worker needs it)
 
-    run_jobs(jobs, limit=len(os.sched_getaffinity(0)), relay=lambda values: destination.progress(*values))
+    were_read = run_jobs(jobs, limit=len(os.sched_getaffinity(0)), relay=lambda values: destination.progress(*values))
+    files.checked |= {(layer.diff_id, layer.digest) for layer in layers_by_id.values() if were_read.get(layer.diff_id)}
 
 
 def kept_digest(destination: Destination, layer: ArchivedLayer) -> str:
@@ -70,16 +72,18 @@ class _LayerJob:
         self._files = files
         self._layer = layer
 
-    def run(self, report: Report) -> None:
-        """Make sure that the layer is in the store."""
+    def run(self, report: Report) -> bool:
+        """Make sure that the layer is in the store. Whether the file was read for that."""
         from .._store.locks import lock
 
         layer = self._layer
         held = lock(self._destination.paths, "layer", layer.diff_id, timeout_s=_LOCK_TIMEOUT_S)
         with held, self._files.open(layer.name) as piece:
-            if not is_here(self._destination, layer):
+            is_missing = not is_here(self._destination, layer)
+            if is_missing:
                 self._bring(piece, report)
         report("done", layer.diff_id, piece.size, piece.size)
+        return is_missing
 
     def _bring(self, piece: Piece, report: Report) -> None:
         layer, what = self._layer, self._files.what

@@ -197,6 +197,7 @@ class StreamedFiles(ArchiveFiles):
             if layer.digest not in ("", found.digest):
                 raise Damaged(f"load {self.what}: the content of layer {layer.name} has the digest {found.digest}")
             check_diff_id(self.what, layer, found.diff_id)
+            self.checked.add((layer.diff_id, layer.digest))
             if needs_repair(destination.paths, layer.diff_id):
                 raise Damaged(
                     f"load {self.what}: layer {layer.diff_id} in the store is damaged and was not mended",

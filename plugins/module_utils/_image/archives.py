@@ -81,7 +81,7 @@ def _load(destination: Destination, files: ArchiveFiles, accept: Callable[[list[
     layers = [layer for image in found for layer in image.layers]
     for _ in range(_ATTEMPTS):
         files.bring(destination, layers)
-        images = [_new_image(destination.paths, image) for image in found]
+        images = [_new_image(destination.paths, image, files.checked) for image in found]
         if register(destination.paths, destination.database, images) is not None:
             return loaded
     raise HullError(f"load {files.what}: its layers vanish while it is loaded", hint="another process removes images")
@@ -116,7 +116,8 @@ def find_images(files: ArchiveFiles) -> list[ArchivedImage]:
     )
 
 
-def _new_image(paths: Paths, image: ArchivedImage) -> NewImage:
+def _new_image(paths: Paths, image: ArchivedImage, checked: set[tuple[str, str]]) -> NewImage:
+    """An image as it is recorded; that a file holds a layer only where it was read, see `pull._record`."""
     config = image.config
     manifest, manifest_digest = image.manifest, image.manifest_digest
     if not manifest:
@@ -124,7 +125,10 @@ def _new_image(paths: Paths, image: ArchivedImage) -> NewImage:
         manifest = render_manifest(config.digest, len(config.text.encode()), layers)
         manifest_digest = sha256_of(manifest.encode())
     blobs = tuple(
-        BlobRecord(layer.digest, layer.diff_id, layer.media_type, layer.size)
+        BlobRecord(
+            *(layer.digest, layer.diff_id if (layer.diff_id, layer.digest) in checked else ""),
+            *(layer.media_type, layer.size),
+        )
         for layer in image.layers
         if layer.digest not in ("", layer.diff_id)
     )

@@ -201,9 +201,8 @@ class Authenticator:
         return token, min(max(lifetime if isinstance(lifetime, int) else 0, _MIN_LIFETIME_S), _MAX_LIFETIME_S)
 
     def _check_realm(self, realm: Url) -> None:
-        is_here = is_loopback(realm.host) and is_loopback(
-            self._home.host
-        )  # nobody else leads us to this host's services
+        # Who is not on this host does not lead us to services on it.
+        is_here = is_loopback(realm.host) and is_loopback(self._home.host)
         is_safe = realm.scheme == "https" or is_here or self._home.scheme == "http"
         if not is_safe:
             raise Denied(f"log in at {self._domain}: its token service {realm.shown} has no TLS")

@@ -130,10 +130,11 @@ def _bring(
     for text in (*registry.warnings, *resolved.warnings):
         progress("warning", text, 0, 0)
     blobs = [layer.digest for layer in resolved.manifest.layers]
+    checked: set[tuple[str, str]] = set()
     with claim(paths, database, [resolved.config.diff_ids], blobs=blobs):
         for _ in range(_ATTEMPTS):
-            _fetch_layers(paths, registry, reference.path, resolved, config, progress)
-            record = _record(paths, database, reference, resolved)
+            checked |= _fetch_layers(paths, registry, reference.path, resolved, config, progress)
+            record = _record(paths, database, reference, resolved, checked)
             if record is not None:
                 return record
     raise HullError(
@@ -244,8 +245,8 @@ def _fetch_layers(
     resolved: Resolved,
     settings: RegistrySettings,
     progress: Progress,
-) -> None:
-    """Bring all missing layers into the store, and mend damaged ones."""
+) -> set[tuple[str, str]]:
+    """Bring all missing layers into the store, and mend damaged ones. Diff ID and blob of those that were read."""
     missing: dict[str, Descriptor] = {}
     for diff_id, layer in resolved.layers:
         if _is_whole(paths, diff_id):
@@ -253,7 +254,7 @@ def _fetch_layers(
         else:
             missing.setdefault(diff_id, layer)
     if not missing:
-        return
+        return set()
     from .._store.garbage import sweep_temporary
     from .layer_store import repair_layer  # noqa: F401  (loaded before the fork: every worker needs it)
     from .workers import Job, run_jobs
@@ -265,11 +266,17 @@ def _fetch_layers(
         for diff_id, layer in missing.items()
     ]
     limit = len(os.sched_getaffinity(0)) + 1
-    run_jobs(jobs, limit=limit, relay=lambda values: progress(*values))
+    were_read = run_jobs(jobs, limit=limit, relay=lambda values: progress(*values))
+    return {(diff_id, layer.digest) for diff_id, layer in missing.items() if were_read[diff_id]}
 
 
-def _record(paths: Paths, database: Database, reference: Reference, resolved: Resolved) -> ImageRecord | None:
-    """Make the image and its name visible; None, and nothing changed, where a layer was removed meanwhile."""
+def _record(
+    paths: Paths, database: Database, reference: Reference, resolved: Resolved, checked: set[tuple[str, str]]
+) -> ImageRecord | None:
+    """Make the image and its name visible; None, and nothing changed, where a layer was removed meanwhile.
+
+    That a blob holds a layer is only believed of those that were read: an image may claim it of a layer that is here.
+    """
     from .._store.records import BlobRecord
     from .register import NewImage, register
 
@@ -282,7 +289,13 @@ def _record(paths: Paths, database: Database, reference: Reference, resolved: Re
         references=(reference.canonical,),
         digest=resolved.digest,
         blobs=tuple(
-            BlobRecord(layer.digest, diff_id, layer.media_type, layer.size) for diff_id, layer in resolved.layers
+            BlobRecord(
+                layer.digest,
+                diff_id if (diff_id, layer.digest) in checked or layer.digest == diff_id else "",
+                layer.media_type,
+                layer.size,
+            )
+            for diff_id, layer in resolved.layers
         ),
         repository=reference.name,
     )
@@ -309,15 +322,17 @@ class _LayerJob:
         self._descriptor = descriptor
         self._settings = settings
 
-    def run(self, report: Report) -> None:
-        """Make sure that the layer is in the store."""
+    def run(self, report: Report) -> bool:
+        """Make sure that the layer is in the store. Whether the blob was read for that."""
         from .._store.locks import lock
 
         size = self._descriptor.size
         with lock(self._paths, "layer", self._diff_id, timeout_s=_LOCK_TIMEOUT_S):
-            if not _is_whole(self._paths, self._diff_id):
+            is_missing = not _is_whole(self._paths, self._diff_id)
+            if is_missing:
                 self._fetch(report)
         report("done", self._descriptor.digest, size, size)
+        return is_missing
 
     def _fetch(self, report: Report) -> None:
         from .layer_store import repair_layer

@@ -377,7 +377,9 @@ class _Push:
             for gone, place in self._gone:
                 database.delete_blob_place(gone, place)
             for layer, blob in self._present:
-                database.put_blob(BlobRecord(blob.digest, layer.diff_id, blob.media_type, blob.size))
+                is_sure = blob != layer.blob or blob.digest == layer.diff_id
+                diff_id = layer.diff_id if is_sure else ""  # what a manifest says of its blobs nobody has checked
+                database.put_blob(BlobRecord(blob.digest, diff_id, blob.media_type, blob.size))
                 database.put_blob_place(blob.digest, name)
             tag = database.tag(self._reference.canonical)
             if tag and tag.image_id in image_ids:

@@ -231,7 +231,11 @@ class Database:
 
     def put_blob(self, record: BlobRecord) -> None:
         """Note what a blob holds; what is known of it already stays."""
-        self._write("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)", *record.fields().values())
+        self._write(
+            "INSERT INTO blobs VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET diff_id = excluded.diff_id"
+            " WHERE diff_id = ''",
+            *record.fields().values(),
+        )
 
     def blob(self, digest: str) -> BlobRecord | None:
         rows = self._rows("SELECT * FROM blobs WHERE digest = ?", digest)
@@ -246,8 +250,11 @@ class Database:
         return [BlobRecord(*row) for row in rows]
 
     def blobs_unused(self) -> list[BlobRecord]:
-        """Blobs of layers that no image contains."""
-        statement = "SELECT * FROM blobs WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)"
+        """Blobs of layers that no image contains; and those of which that is not known and no manifest speaks."""
+        statement = (
+            "SELECT * FROM blobs WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)"
+            " AND NOT (diff_id = '' AND EXISTS (SELECT 1 FROM images WHERE instr(manifest, digest)))"
+        )
         return [BlobRecord(*row) for row in self._rows(statement)]
 
     def delete_blob(self, digest: str) -> None:
