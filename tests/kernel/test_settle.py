@@ -312,6 +312,9 @@ def test_copies_of_lower_files_are_limited(stack: LayerStack, monkeypatch: pytes
     with pytest.raises(Damaged, match="more than 1000000 bytes"):
         stack.settle(lower, [hard_link(f"g{number}", f"f{number}") for number in range(4)])
     stack.settle(lower, [hard_link(f"g{number}", "f0") for number in range(40)])
+    several = [[hard_link(f"{name}{number}", f"f{number}") for number in (1, 2)] for name in "xyz"]
+    with pytest.raises(Damaged, match="more than 1000000 bytes"):
+        stack.settle(lower, *several)
 
 
 def test_long_ways_through_links_end(stack: LayerStack) -> None:

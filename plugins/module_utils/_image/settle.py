@@ -38,6 +38,7 @@ def settle(paths: Paths, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
     """
     stack: list[str] = []
     root = ""  # whose root describes the whole stack's
+    copied_bytes = 0
     for number, (diff_id, chain_id) in enumerate(zip(diff_ids, chain(diff_ids))):
         deferred = describe(paths, diff_id).deferred
         kinds = {kind for kind, _path in deferred}
@@ -52,7 +53,9 @@ def settle(paths: Paths, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
         if _may_be_needed(kinds, deferred, is_lowest=not stack) or (is_last and _hides_root(paths, directory, root)):
             layers = [directory, *reversed(stack)]
             stack.append(directory)
-            if _make(paths, diff_id, chain_id, layers, root, deferred, is_last=is_last):
+            made = _make(paths, diff_id, chain_id, layers, root, deferred, is_last=is_last, copied_bytes=copied_bytes)
+            if made is not None:
+                copied_bytes = made
                 stack.append("settled/" + chain_id.partition(":")[2])
         else:
             stack.append(directory)
@@ -89,11 +92,15 @@ def _make(
     deferred: Sequence[tuple[str, bytes]],
     *,
     is_last: bool,
-) -> bool:
-    """Make the settled layer above the first of these layers, topmost first. Whether it is needed, and there."""
+    copied_bytes: int,
+) -> int | None:
+    """Make the settled layer above the first of these layers, topmost first; None where it is not needed.
+
+    How much was copied for the image with it, of which `copied_bytes` before.
+    """
     target = paths.settled_layer(chain_id)
     if os.path.isdir(target):
-        return True
+        return copied_bytes
     from .layer_view import OpenLayers
     from .settled_layer import Settling
 
@@ -102,18 +109,18 @@ def _make(
     directories = [f"{paths.root}/{name}/fs" for name in layers]
     try:
         with OpenLayers(directories) as opened:
-            settling = Settling(opened, soft, borrowed)
+            settling = Settling(opened, soft, borrowed, copied_bytes)
             is_forced = (is_last and _hides_root(paths, layers[0], root)) or (
                 len(layers) == 1 and any(kind == "whiteouts" for kind, _path in deferred)
             )
             if not is_forced and not settling.is_needed():
-                return False
+                return None
             _publish(paths, target, settling, f"{paths.root}/{root}/fs" if root else "")
     except Damaged as error:
         cause = error.message.partition("settle layer: ")[2] or error.message
         hint = "the image was made wrongly, or for other lower layers"
         raise Damaged(f"settle layer {diff_id}: {cause}", hint=hint) from error
-    return True
+    return settling.copied_bytes
 
 
 def _publish(paths: Paths, target: str, settling: Settling, root: str) -> None:

@@ -37,7 +37,7 @@ _OPAQUE = "trusted.overlay.opaque"
 _CHUNK = 1024 * 1024
 _BLOCK = 512
 _FICLONE = 0x40049409
-_MOST_COPIED = 4 << 30  # bytes of lower files in one settled layer: a few bytes of a layer may ask for them
+_MOST_COPIED = 4 << 30  # bytes of lower files that one image may ask to be copied, with a few bytes of its layers
 _PLAIN = 0o755
 _VIEW = b"\0"
 
@@ -46,10 +46,17 @@ class Settling:
     """The settling of the topmost of some layers, which stay the caller's.
 
     `soft` are its directories that no entry describes, and whether they are hollow; `borrowed` its hard links to files
-    that it does not have.
+    that it does not have. `copied_bytes` of lower files were copied for the image so far, and with `write` more.
     """
 
-    def __init__(self, layers: OpenLayers, soft: Mapping[bytes, bool], borrowed: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        layers: OpenLayers,
+        soft: Mapping[bytes, bool],
+        borrowed: Sequence[tuple[bytes, bytes]],
+        copied_bytes: int = 0,
+    ) -> None:
+        self.copied_bytes = copied_bytes
         self._layers = layers
         self._view = LayerView(layers, soft)
         self._lower = LayerView(layers, {}, first=1)
@@ -75,12 +82,13 @@ class Settling:
 
         Raises Damaged for what the layer can't mean, SyscallError for the host's troubles.
         """
-        with _Output(root_fd, self._layers, self._view) as output:
+        with _Output(root_fd, self._layers, self._view, self.copied_bytes) as output:
             try:
                 self._settle_directories(output)
                 self._settle_links(output)
                 output.link_further_names()
                 output.describe(root)
+                self.copied_bytes = output.copied_bytes
             except OSError as error:
                 hint = "free some space, or move the state directory" if error.errno in (ENOSPC, EDQUOT) else ""
                 text = os.strerror(error.errno or 0).lower()
@@ -191,7 +199,7 @@ def _is_same(shown_there: Found | None, layer: int) -> bool:
 class _Output:
     """The settled layer as it is written. Paths are real ones in the view, layers are the view's."""
 
-    def __init__(self, root_fd: int, layers: OpenLayers, view: LayerView) -> None:
+    def __init__(self, root_fd: int, layers: OpenLayers, view: LayerView, copied_bytes: int) -> None:
         self.moved: dict[bytes, bytes] = {}  # directories of the layer, and where their content went
         self._root_fd = root_fd
         self._layers = layers
@@ -201,7 +209,7 @@ class _Output:
         self._opaque: set[bytes] = set()
         self._names: dict[tuple[int, int], bytes] = {}  # layer and inode of files with several names: where one is here
         self._further: dict[tuple[int, int], int] = {}  # how many names they have that are not here
-        self._copied = 0
+        self.copied_bytes = copied_bytes
 
     def __enter__(self) -> _Output:
         return self
@@ -320,8 +328,8 @@ class _Output:
             os.close(fd)
 
     def _count(self, status: os.stat_result) -> None:
-        self._copied += status.st_blocks * _BLOCK
-        if self._copied > _MOST_COPIED:
+        self.copied_bytes += status.st_blocks * _BLOCK
+        if self.copied_bytes > _MOST_COPIED:
             raise Damaged(f"settle layer: it takes copies of more than {_MOST_COPIED} bytes of lower layers' files")
         if room_bytes(self._root_fd) < status.st_blocks * _BLOCK:
             raise OSError(ENOSPC, os.strerror(ENOSPC))
