@@ -15,6 +15,7 @@ from ansible_collections.hull.engine.plugins.module_utils._base.errors import (
     RegistryError,
     Unsupported,
 )
+from ansible_collections.hull.engine.plugins.module_utils._image import listings
 from ansible_collections.hull.engine.plugins.module_utils._image.listings import Hit, search
 from ansible_collections.hull.engine.plugins.module_utils._image.registry import Registry
 from ansible_collections.hull.engine.plugins.module_utils._image.settings import RegistryConfig
@@ -71,6 +72,17 @@ def test_links_in_a_circle_or_to_another_host_end(link: str) -> None:
     for page in ("n=1000", "last=1"):
         server.add_page(f"/v2/a/tags/list?{page}", {"tags": ["1"]}, Link=f'<{link}>; rel="next"')
     with server, pytest.raises(RegistryError, match="the link to the next page leads to .* in a circle or astray"):
+        _client(server).tags("a")
+
+
+def test_a_list_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listings, "_MAX_LIST", 100_000)
+    server = FaultyRegistry()
+    server.add_page("/v2/a/tags/list?n=1000", {"tags": ["1" * 60_000]}, Link='<list?last=0>; rel="next"')
+    for page in range(3):
+        link = f'<list?last={page + 1}>; rel="next"' if page < 2 else ""
+        server.add_page(f"/v2/a/tags/list?last={page}", {"tags": ["1" * 60_000]}, Link=link)
+    with server, pytest.raises(RegistryError, match="over 100000 bytes"):
         _client(server).tags("a")
 
 

@@ -47,6 +47,8 @@ CONNECT_TIMEOUT_S = 10.0
 _TRICKLE = 64 * 1024  # what has to come for each stall timeout of waiting
 _MAX_HEAD = 128 * 1024
 _MAX_LINE = 8192
+_MOST_INTERIM = 32
+_MOST_TRAILERS = 128
 _CHUNK = 65536
 _PIECE = 256 * 1024
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -163,7 +165,7 @@ class Connection:
 
     def receive_head(self) -> Head:
         """The head of the next final answer; interim ones (1xx) are skipped."""
-        while True:
+        for _ in range(_MOST_INTERIM):
             end = self._buffer.find(b"\r\n\r\n")
             while end < 0:
                 if len(self._buffer) > _MAX_HEAD:
@@ -178,6 +180,7 @@ class Connection:
             self._waited_s, self._since = 0.0, 0
             if head.status >= 200 or head.status == 101:
                 return head
+        raise Broken("there is no answer, only interim ones")
 
     def _fill(self) -> None:
         data = self._receive(_CHUNK)
@@ -285,8 +288,11 @@ class Body:
         self._left = int(digits, 16)
         if self._left:
             return True
-        while self._connection.receive_line():
-            pass
+        for _ in range(_MOST_TRAILERS):
+            if not self._connection.receive_line():
+                break
+        else:
+            raise Broken("the answer has too many trailers")
         self.is_complete = True
         return False
 

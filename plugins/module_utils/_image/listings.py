@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _MAX_PAGES = 2000
+_MAX_LIST = 64 * 1024 * 1024  # bytes of all pages together
 _HUB_SEARCH = "https://index.docker.io"
 _NO_SEARCH = frozenset((400, 401, 403, 404, 405, 501))
 
@@ -144,11 +145,16 @@ def _answers(
     """The pages of a list: the next one is where the Link header says, which must be at the same registry."""
     place: str | Url = path
     seen: set[str] = set()
+    size = 0
     while True:
         response = registry.request("GET", repository, place, {}, extra_scopes=scopes)
         if response.status != 200:
             raise registry.refused(what, response)
-        yield response.read_all(MAX_DOCUMENT, what)
+        data = response.read_all(MAX_DOCUMENT, what)
+        size += len(data)
+        if size > _MAX_LIST:
+            raise RegistryError(f"list {what}: over {_MAX_LIST} bytes")
+        yield data
         link = next_link(response.head.all("link"))
         if not link:
             return

@@ -78,6 +78,8 @@ def test_every_framing_of_a_body_is_understood(peer: Peer, answer: bytes, body: 
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n1234567",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n12345\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 102 Wait\r\n\r\n" * 1000 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"T: r\r\n" * 1000 + b"\r\n",
     ],
 )
 def test_a_cut_or_garbled_answer_is_broken(peer: Peer, answer: bytes) -> None:
