@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MAX_TEXT = 64 * 1024 * 1024
+_INFINITY = float("inf")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -34,13 +35,20 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (_INFINITY, -_INFINITY):
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return value
+
+
 class _ScannerContext:
     """The attributes that the C scanner reads from a decoder."""
 
     strict = True
     object_hook = None
     object_pairs_hook = staticmethod(_unique)
-    parse_float = float
+    parse_float = staticmethod(_float)
     parse_int = int
     parse_constant = staticmethod(_constant)
     memo: dict[str, str] = {}

@@ -49,6 +49,7 @@ MAX_INDEX_DEPTH = 3
 
 MAX_URLS = 10  # of one layer
 
+_LARGEST = (1 << 63) - 1  # bytes that a descriptor may claim
 _GENERIC_TYPES = frozenset(("", "text/plain", "application/json", "application/octet-stream"))
 _FOREIGN = (".nondistributable.", ".foreign.")
 _ATTESTATION = "attestation-manifest"
@@ -196,7 +197,7 @@ def _descriptor(entry: Any, where: str) -> Descriptor:
     media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
     if not isinstance(media_type, str) or not isinstance(digest, str):
         raise Damaged(f"read {where}: a descriptor lacks its mediaType or digest")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST:
         raise Damaged(f"read {where}: the descriptor of {digest[:80]} has no valid size")
     try:
         check_digest(digest)

@@ -26,7 +26,23 @@ def test_writes_and_reads_what_json_does(value):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "{", '{"a":1,"a":2}', "[1] x", "NaN", "[Infinity]", "{a:1}", "'x'", '"\n"', b"\xff", "[" * 100000]
+    "text",
+    [
+        "",
+        " ",
+        "{",
+        '{"a":1,"a":2}',
+        "[1] x",
+        "NaN",
+        "[1e999]",
+        "-1e999",
+        "[Infinity]",
+        "{a:1}",
+        "'x'",
+        '"\n"',
+        b"\xff",
+        "[" * 100000,
+    ],
 )
 def test_anything_else_is_damaged_and_named(text):
     with pytest.raises(Damaged, match="read the thing: "):

@@ -122,6 +122,7 @@ def _with_layer(**changes: Any) -> dict[str, Any]:
         (_changed(layers=[1]), "", "a descriptor is missing"),
         (_changed(layers=[_document()["layers"][0]] * 501), "", "501 layers, the limit is 500"),
         (_with_layer(size=-1), "", "no valid size"),
+        (_with_layer(size=1 << 63), "", "no valid size"),
         (_with_layer(size=True), "", "no valid size"),
         (_with_layer(size="5"), "", "no valid size"),
         (_with_layer(digest="sha256:../../x"), "", "is not a sha256 or sha512 digest"),
