@@ -107,10 +107,10 @@ def _write(path: str, document: dict[str, Any]) -> None:
     import json  # people read this file: it is indented
 
     try:
-        owner = os.stat(path) if os.path.exists(path) else None
-        write_atomic(path, (json.dumps(document, indent="\t", ensure_ascii=False) + "\n").encode(), 0o600)
-        if owner and owner.st_uid != os.geteuid():
-            os.chown(path, owner.st_uid, owner.st_gid)
+        found = os.stat(path) if os.path.exists(path) else None
+        owner = (found.st_uid, found.st_gid) if found and found.st_uid != os.geteuid() else None
+        data = (json.dumps(document, indent="\t", ensure_ascii=False) + "\n").encode()
+        write_atomic(path, data, 0o600, owner=owner)
     except OSError as error:
         raise Denied(f"write {path}: {error.strerror}", hint="check the directory's owner and mode") from error
 

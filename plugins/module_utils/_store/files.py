@@ -33,7 +33,7 @@ def fsync_directory(path: str) -> None:
         os.close(fd)
 
 
-def write_atomic(path: str, data: bytes, mode: int = 0o600) -> None:
+def write_atomic(path: str, data: bytes, mode: int = 0o600, *, owner: tuple[int, int] | None = None) -> None:
     """Replace a file's content durably: a reader, or a host that crashes, sees the old or the new, never a mixture.
 
     The new file is written beside the old one, so the directory must be the engine's own. Raises OSError.
@@ -44,6 +44,8 @@ def write_atomic(path: str, data: bytes, mode: int = 0o600) -> None:
     try:
         try:
             _write_all(fd, data)
+            if owner:
+                os.fchown(fd, *owner)
             os.fchmod(fd, mode)
             os.fsync(fd)
         finally:

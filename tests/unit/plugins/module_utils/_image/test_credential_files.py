@@ -114,3 +114,11 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Denied, match=f"write {tmp_path}/file/auth.json: "):
         _put(f"{tmp_path}/file/auth.json", "r.example", ME)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of others take root")
+def test_the_file_of_another_user_stays_theirs(tmp_path: Path) -> None:
+    path = _file(tmp_path / "auth.json", {})
+    os.chown(path, 1234, 4321)
+    assert _put(path, "r.example", ME)
+    assert (os.stat(path).st_uid, os.stat(path).st_gid) == (1234, 4321)
