@@ -313,3 +313,12 @@ def du(path: str) -> int:
     """The bytes on disk but for the records, as du sees them."""
     command = ["du", "-sB1", "--exclude=hull.db*", path]
     return int(subprocess.run(command, capture_output=True, check=True).stdout.split()[0])
+
+
+def test_check_mode_keeps_a_policy_against_archives(engine: Engine, layout: str) -> None:
+    os.makedirs(engine.paths.config)
+    Path(engine.paths.config, "policy.json").write_text('{"default": "reject"}')
+    request = ImageRequest(name="one:1", source="load", load_path=layout)
+    for check in (True, False):
+        with pytest.raises(Denied, match="rejects images that do not come from a registry"):
+            ensure(engine, request, check=check)

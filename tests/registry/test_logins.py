@@ -137,6 +137,12 @@ def test_what_is_no_registry_is_refused(engine: Engine, text: str) -> None:
         server_name(engine, text)
 
 
+def test_a_password_in_a_registrys_url_is_not_shown(engine: Engine) -> None:
+    with pytest.raises(Invalid) as caught:
+        server_name(engine, "https://ci:hunter2@r.example/")
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("username", "password"), [("", "p"), ("u", ""), ("u:v", "p")])
 def test_half_a_login_is_refused(engine: Engine, username: str, password: str) -> None:
     with pytest.raises(Invalid, match="^(username|password): "):

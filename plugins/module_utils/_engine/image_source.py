@@ -81,7 +81,9 @@ def foresee(engine: Engine, request: ImageRequest) -> Coming:
     """What `fetch` would bring: registry, archive or tarball are asked, nothing is stored."""
     if request.source == "load":
         from .._image.archives import look
+        from .._image.policy import check_local
 
+        check_local(engine.paths, request.load_path)
         return images.Coming(_meant(engine, request, look(request.load_path).images))
     if request.source == "import":
         from .archives import foresee as foresee_import

@@ -48,8 +48,9 @@ def server_name(engine: Engine, text: str) -> str:
         if path and "." not in domain and ":" not in domain and domain != "localhost":
             raise Invalid("no registry")
     except Invalid as error:
+        shown = text.rpartition("@")[2]  # a password may stand before it
         raise Invalid(
-            f"{text!r} is not a registry", option="registry_url", hint="write host, host:port or host/path"
+            f"{shown!r} is not a registry", option="registry_url", hint="write host, host:port or host/path"
         ) from error
     return f"{reference.domain}/{path}" if slash and path else reference.domain
 
