@@ -723,7 +723,7 @@ def test_threads_unpack_side_by_side(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_kept_until_the_end_is_limited(place: Place, monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
-    monkeypatch.setattr(unpack_module, "_MOST_HELD", 200_000, raising=False)
+    monkeypatch.setattr(unpack_module, "_MOST_HELD", 200_000)
     tracemalloc.start()
     tar = make_tar(*map(what, range(100)))
     before = tracemalloc.get_traced_memory()[0]

@@ -75,8 +75,8 @@ class Piece:
 class ArchiveFiles:
     """Files by name. `what` names the archive in messages. To be closed, or used with `with`.
 
-    `brought` are the diff IDs, `kept` the digests of blobs, that this archive may have put into the store. `checked` has
-    diff ID and digest of the layers whose files were read.
+    `brought` are the diff IDs, `kept` the digests of blobs, that this archive may have put into the store. `checked`
+    has diff ID and digest of the layers whose files were read.
     """
 
     def __init__(self, what: str) -> None:
