@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged
-from ansible_collections.hull.engine.plugins.module_utils._image import settled_layer
+from ansible_collections.hull.engine.plugins.module_utils._image import layer_view, settled_layer
 from ansible_collections.hull.engine.plugins.module_utils._image.settle import settle
 
 from tests.support.layer_model import link_groups, without_links
@@ -315,6 +315,15 @@ def test_copies_of_lower_files_are_limited(stack: LayerStack, monkeypatch: pytes
     several = [[hard_link(f"{name}{number}", f"f{number}") for number in (1, 2)] for name in "xyz"]
     with pytest.raises(Damaged, match="more than 1000000 bytes"):
         stack.settle(lower, *several)
+
+
+def test_looks_into_lower_layers_are_limited(stack: LayerStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [[entry("a/" * 100 + f"f{number}")] for number in range(20)]
+    stack.settle(*layers)
+    monkeypatch.setattr(layer_view, "_MOST_LOOKUPS", 100 * 100)
+    stack.settle(*layers[:10])
+    with pytest.raises(Damaged, match="over 10000 looks into lower layers"):
+        stack.settle(*layers)
 
 
 def test_long_ways_through_links_end(stack: LayerStack) -> None:

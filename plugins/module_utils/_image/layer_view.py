@@ -32,6 +32,7 @@ _OPAQUE = "trusted.overlay.opaque"
 _MOST_OPEN = 192
 _MOST_KNOWN = 100_000
 _MOST_LINKS = 40  # as the kernel has it
+_MOST_LOOKUPS = 5_000_000  # of a name in a layer, for one image: minutes, not hours
 _MOST_STEPS = 5_000_000  # through links, in all lookups together: seconds, not hours
 
 
@@ -59,9 +60,13 @@ class Found:
 
 
 class OpenLayers:
-    """The directories of a stack's layers, topmost first, as descriptors. A context manager."""
+    """The directories of a stack's layers, topmost first, as descriptors. A context manager.
 
-    def __init__(self, directories: Sequence[str]) -> None:
+    `lookups` is how often names were looked up in layers for the image so far, and with this from now on.
+    """
+
+    def __init__(self, directories: Sequence[str], *, lookups: int = 0) -> None:
+        self.lookups = lookups
         self._roots: list[int] = []
         self._open: dict[tuple[int, bytes], int] = {}
         try:
@@ -98,6 +103,12 @@ class OpenLayers:
                 os.close(self._open.pop(next(iter(self._open))))
             self._open[layer, path] = fd
         return fd
+
+    def count(self, lookups: int) -> None:
+        """Count before names are looked up. Raises Damaged where it has become too much."""
+        self.lookups += lookups
+        if self.lookups > _MOST_LOOKUPS:
+            raise Damaged(f"settle layer: what its directories are takes over {_MOST_LOOKUPS} looks into lower layers")
 
     def is_opaque(self, layer: int, path: bytes) -> bool:
         """Whether a directory of a layer hides those below it."""
@@ -161,6 +172,7 @@ class LayerView:
     def _look_up(self, parent: Found, name: bytes, path: bytes) -> Found | None:
         merged: list[int] = []
         best: Found | None = None
+        self._layers.count(len(parent.layers))
         is_closed = False  # what is below is seen through a soft directory, but not merged any more
         for layer in parent.layers:
             try:

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 _PLAIN_ROOT = (0o40755, 0, 0)
 
 
+class _Spent:
+    """What it took so far to settle one image's layers: a few bytes in each of many could ask for very much."""
+
+    def __init__(self) -> None:
+        self.copied_bytes = 0
+        self.lookups = 0
+
+
 def settle(paths: Paths, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
     """The directories below the root that overlayfs stacks for these layers, lowest first; made where they are missing.
 
@@ -38,7 +46,7 @@ def settle(paths: Paths, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
     """
     stack: list[str] = []
     root = ""  # whose root describes the whole stack's
-    copied_bytes = 0
+    spent = _Spent()
     for number, (diff_id, chain_id) in enumerate(zip(diff_ids, chain(diff_ids))):
         deferred = describe(paths, diff_id).deferred
         kinds = {kind for kind, _path in deferred}
@@ -53,9 +61,7 @@ def settle(paths: Paths, diff_ids: tuple[str, ...]) -> tuple[str, ...]:
         if _may_be_needed(kinds, deferred, is_lowest=not stack) or (is_last and _hides_root(paths, directory, root)):
             layers = [directory, *reversed(stack)]
             stack.append(directory)
-            made = _make(paths, diff_id, chain_id, layers, root, deferred, is_last=is_last, copied_bytes=copied_bytes)
-            if made is not None:
-                copied_bytes = made
+            if _make(paths, diff_id, chain_id, layers, root, deferred, spent, is_last=is_last):
                 stack.append("settled/" + chain_id.partition(":")[2])
         else:
             stack.append(directory)
@@ -90,17 +96,14 @@ def _make(
     layers: list[str],
     root: str,
     deferred: Sequence[tuple[str, bytes]],
+    spent: _Spent,
     *,
     is_last: bool,
-    copied_bytes: int,
-) -> int | None:
-    """Make the settled layer above the first of these layers, topmost first; None where it is not needed.
-
-    How much was copied for the image with it, of which `copied_bytes` before.
-    """
+) -> bool:
+    """Make the settled layer above the first of these layers, topmost first. Whether it is needed, and there."""
     target = paths.settled_layer(chain_id)
     if os.path.isdir(target):
-        return copied_bytes
+        return True
     from .layer_view import OpenLayers
     from .settled_layer import Settling
 
@@ -108,19 +111,20 @@ def _make(
     borrowed = [text.partition(b"\0")[::2] for kind, text in deferred if kind == "hard-link"]
     directories = [f"{paths.root}/{name}/fs" for name in layers]
     try:
-        with OpenLayers(directories) as opened:
-            settling = Settling(opened, soft, borrowed, copied_bytes)
+        with OpenLayers(directories, lookups=spent.lookups) as opened:
+            settling = Settling(opened, soft, borrowed, spent.copied_bytes)
             is_forced = (is_last and _hides_root(paths, layers[0], root)) or (
                 len(layers) == 1 and any(kind == "whiteouts" for kind, _path in deferred)
             )
-            if not is_forced and not settling.is_needed():
-                return None
-            _publish(paths, target, settling, f"{paths.root}/{root}/fs" if root else "")
+            is_needed = is_forced or settling.is_needed()
+            if is_needed:
+                _publish(paths, target, settling, f"{paths.root}/{root}/fs" if root else "")
+            spent.copied_bytes, spent.lookups = settling.copied_bytes, opened.lookups
     except Damaged as error:
         cause = error.message.partition("settle layer: ")[2] or error.message
         hint = "the image was made wrongly, or for other lower layers"
         raise Damaged(f"settle layer {diff_id}: {cause}", hint=hint) from error
-    return settling.copied_bytes
+    return is_needed
 
 
 def _publish(paths: Paths, target: str, settling: Settling, root: str) -> None:
