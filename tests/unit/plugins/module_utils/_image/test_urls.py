@@ -86,3 +86,9 @@ def test_quote_leaves_only_unreserved_characters() -> None:
 )
 def test_a_link_local_address_is_known_in_every_spelling(host: str, answer: bool) -> None:
     assert is_link_local(host) is answer
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    with pytest.raises(RegistryError) as caught:
+        parse_url("https://ci:hunter2@host/x?token=hunter2")
+    assert "hunter2" not in str(caught.value) and "host/x" in str(caught.value)
