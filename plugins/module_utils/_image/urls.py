@@ -61,7 +61,7 @@ def parse_url(text: str) -> Url:
     is_host = bool(host) and (_ADDRESS if authority.startswith("[") else _HOST).issuperset(host)
     if not mark or scheme not in _PORTS or not is_host or port < 1:
         shown = text.partition("?")[0].rpartition("@")[2]  # a password may stand before it
-        raise RegistryError(f"read URL {shown[:200]!r}: not an http or https URL without user and password")
+        raise RegistryError(f"read URL {shown[:200]!r}: not an http or https URL")
     return Url(scheme, host, port, _quoted(tail if tail.startswith("/") else "/" + tail))
 
 
