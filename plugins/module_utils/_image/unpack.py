@@ -176,7 +176,9 @@ class _Metered:
             raise SyscallError(
                 "unpack layer: no space left on the device", errno=ENOSPC, hint="free some, or move the state directory"
             )
-        self._look_at = self._size_bytes + min(room, _LOOK_EVERY, self._limits.ratio_from_bytes)
+        # A header of 512 bytes may take a block for a directory and one for its attributes
+        step = max(room // 16, _LOOK_EVERY // 16)
+        self._look_at = self._size_bytes + min(step, _LOOK_EVERY, self._limits.ratio_from_bytes)
 
 
 def current_umask() -> int:
