@@ -136,6 +136,7 @@ HOMES: dict[str, Home] = {
     "image prune": _pruning,
     "container prune": _pruning,
     "system df": _pruning,
+    "system prune": _pruning,
     "login": _registries,
     "logout": _registries,
     "search": _registries,
@@ -144,7 +145,7 @@ HOMES: dict[str, Home] = {
     "volume create": _volumes,
     "volume inspect": _volumes,
     "volume rm": _volumes,
-    "volume prune": _volumes,
+    "volume prune": _pruning,
     "verify": _verification,
     "inspect": _system,
     "info": _system,
@@ -177,8 +178,9 @@ _SECTIONS = (
     ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach commit").split()),
     ("Looking at them", "ps logs top port inspect diff export".split()),
     ("Images", "pull push images tag rmi load save import history squash verify".split()),
+    ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),
     ("Registries", "login logout search tags".split()),
-    ("Host", "info version".split()),
+    ("Host", ["info", "version", "system df", "system prune"]),
 )
 _ASKS = ("--help", "help")
 _CONTAINER_VERBS = frozenset((*_SECTIONS[0][1], *_SECTIONS[1][1]))
@@ -227,8 +229,7 @@ def show_help(words: Sequence[str]) -> int:
 
     if not words:
         sections = [(title, [(name, _one(name, HOMES[name]).summary) for name in names]) for title, names in _SECTIONS]
-        volumes = ("Volumes", [(command.name, command.summary) for command in _volumes()])
-        put(texts.overview(GLOBAL_FLAGS, [*sections[:3], volumes, *sections[3:]]))
+        put(texts.overview(GLOBAL_FLAGS, sections))
         return 0
     command, _ = find_command([words[0]] if len(words) > 1 and words[1].startswith("-") else words)
     if command is not None:
@@ -236,5 +237,12 @@ def show_help(words: Sequence[str]) -> int:
         return 0
     short = {"container": [*_SECTIONS[0][1], *_SECTIONS[1][1]], "image": list(_SECTIONS[2][1])}.get(words[0], [])
     names = [*short, *(name for name in HOMES if name.startswith(words[0] + " "))]
-    put(texts.group_help(words[0], _GROUPS[words[0]], [_one(name, HOMES[name]) for name in names]))
+    rows = [(_name_in_group(words[0], name), _one(name, HOMES[name]).summary) for name in names]
+    put(texts.group_help(words[0], _GROUPS[words[0]], rows))
     return 0
+
+
+def _name_in_group(group: str, name: str) -> str:
+    """What stands after the group's name where the command is typed with it: `ls` for `images`."""
+    forms = (long for long, short in _LONG_FORMS.items() if short == name)
+    return next((form for form in forms if form.startswith(f"{group} ")), name).rpartition(" ")[2]

@@ -35,9 +35,8 @@ def command_help(command: Command) -> str:
     return "\n".join(lines) + "\n"
 
 
-def group_help(name: str, summary: str, commands: Sequence[Command]) -> str:
-    """What `hull volume` prints."""
-    rows = [(command.name.rpartition(" ")[2], command.summary) for command in commands]
+def group_help(name: str, summary: str, rows: Sequence[tuple[str, str]]) -> str:
+    """What `hull volume` prints: `rows` are commands' names, as they follow the group's, and summaries."""
     return "\n".join([f"Usage:  hull {name} COMMAND", "", summary, "", "Commands:", *_columns(rows)]) + "\n"
 
 

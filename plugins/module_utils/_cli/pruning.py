@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""`container prune` and `image prune`: what nobody uses goes, after a question; `system df`: what all of it takes."""
+"""`container|image|volume|system prune`: what nobody uses goes, after a question; `system df`: what all of it takes."""
 
 from __future__ import annotations
 
@@ -21,32 +21,51 @@ if TYPE_CHECKING:
 
 
 def _containers(invocation: Invocation) -> int:
-    filters = filter_pairs(invocation)
-    if not invocation.is_on("force") and not confirm("This removes all stopped containers."):
-        return 0
-    with invocation.engine() as engine:
-        pruned = pruning.prune_containers(engine, filters)
-    _tell("Containers", list(pruned.removed), pruned.space_bytes)
-    return 0
+    return _prune(invocation, "all stopped containers", {"containers": filter_pairs(invocation)})
 
 
 def _images(invocation: Invocation) -> int:
-    filters, which = filter_pairs(invocation), "without a name"
+    return _prune(invocation, _which_images(invocation), {"images": _image_filters(invocation)})
+
+
+def _volumes(invocation: Invocation) -> int:
+    """Anonymous volumes only, as in Docker, unless `--all`."""
+    filters, which = filter_pairs(invocation), "anonymous volumes"
     if invocation.is_on("all"):
-        filters, which = [*filters, ("dangling", "false")], "from which no container was made"
-    if not invocation.is_on("force") and not confirm(f"This removes all images {which}."):
+        filters, which = [*filters, ("all", "true")], "volumes"
+    return _prune(invocation, f"all {which} that no container uses, with their content", {"volumes": filters})
+
+
+def _everything(invocation: Invocation) -> int:
+    what = f"all stopped containers, {_which_images(invocation)}"
+    wanted = {"containers": filter_pairs(invocation), "images": _image_filters(invocation)}
+    if invocation.is_on("volumes"):
+        what += ", all anonymous volumes that no container uses"
+        wanted["volumes"] = filter_pairs(invocation)
+    return _prune(invocation, what, wanted)
+
+
+def _which_images(invocation: Invocation) -> str:
+    return f"all images {'from which no container was made' if invocation.is_on('all') else 'without a name'}"
+
+
+def _image_filters(invocation: Invocation) -> list[tuple[str, str]]:
+    return [*filter_pairs(invocation), *([("dangling", "false")] if invocation.is_on("all") else [])]
+
+
+def _prune(invocation: Invocation, what: str, wanted: dict[str, list[tuple[str, str]]]) -> int:
+    """Ask, remove, and tell what went and the space that it took. `wanted` has the filters by kind."""
+    if not invocation.is_on("force") and not confirm(f"This removes {what}."):
         return 0
     with invocation.engine() as engine:
-        pruned = pruning.prune_images(engine, filters)
-    untagged = [f"untagged: {visible(name)}" for name in pruned.untagged]
-    _tell("Images", [*untagged, *(f"deleted: {image_id}" for image_id in pruned.removed)], pruned.space_bytes)
+        pruned = pruning.prune_all(engine, wanted)
+    for kind, found in pruned.items():
+        lines = [f"untagged: {visible(name)}" for name in found.untagged]
+        lines += [f"deleted: {name}" if kind == "images" else visible(name) for name in found.removed]
+        if lines:
+            put(f"Deleted {kind.capitalize()}:\n" + "".join(f"{line}\n" for line in lines) + "\n")
+    put_line(f"Total reclaimed space: {format_size(sum(found.space_bytes for found in pruned.values()))}")
     return 0
-
-
-def _tell(what: str, lines: list[str], space_bytes: int) -> None:
-    if lines:
-        put(f"Deleted {what}:\n" + "".join(f"{line}\n" for line in lines) + "\n")
-    put_line(f"Total reclaimed space: {format_size(space_bytes)}")
 
 
 def _usage(invocation: Invocation) -> int:
@@ -74,6 +93,7 @@ _COLUMNS = (
     Column("SIZE", "Size"),
     Column("RECLAIMABLE", "Reclaimable"),
 )
+_ALL_IMAGES = switch("all", "images with names too, if no container was made from them", short="a")
 _FORCE = switch("force", "don't ask", short="f")
 
 COMMANDS = (
@@ -91,7 +111,28 @@ COMMANDS = (
         "Remove images that have no name",
         _images,
         (
-            switch("all", "images with names too, if no container was made from them", short="a"),
+            _ALL_IMAGES,
+            many("filter", "until=, label=, label!=, dangling=", "filter"),
+            _FORCE,
+        ),
+        maximum=0,
+    ),
+    Command(
+        "volume prune",
+        "[OPTIONS]",
+        "Remove anonymous volumes that no container uses",
+        _volumes,
+        (switch("all", "named ones too", short="a"), many("filter", "label=, label!=, all=", "filter"), _FORCE),
+        maximum=0,
+    ),
+    Command(
+        "system prune",
+        "[OPTIONS]",
+        "Remove stopped containers, images that have no name, and volumes",
+        _everything,
+        (
+            _ALL_IMAGES,
+            switch("volumes", "anonymous volumes too, if no container uses them"),
             many("filter", "until=, label=, label!=", "filter"),
             _FORCE,
         ),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""`volume create ls inspect rm prune`."""
+"""`volume create ls inspect rm`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .command import Command
 from .flags import UsageError, many, switch, text
 from .printing import put, put_line, put_untrusted
 from .tables import Column, render_rows
-from .targets import confirm, for_each
+from .targets import for_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,22 +90,6 @@ def _remove(invocation: Invocation) -> int:
         return for_each(invocation.arguments, one)
 
 
-def _prune(invocation: Invocation) -> int:
-    """Anonymous volumes only, as in Docker, unless `--all`."""
-    warning = "This removes volumes that no container uses, with their content."
-    if not invocation.is_on("force") and not confirm(warning):
-        return 0
-    with invocation.engine() as engine:
-        unused = volumes.list_volumes(engine, dangling=True)
-        names = [record.name for record in unused if record.anonymous or invocation.is_on("all")]
-
-        def one(name: str) -> str:
-            volumes.remove(engine, name)
-            return name
-
-        return for_each(names, one)
-
-
 _FORMAT = text("format", "json, a template, or 'table' and a template")
 
 COMMANDS = (
@@ -148,13 +132,5 @@ COMMANDS = (
         _remove,
         (switch("force", "don't mind missing ones", short="f"),),
         minimum=1,
-    ),
-    Command(
-        "volume prune",
-        "[OPTIONS]",
-        "Remove anonymous volumes that no container uses",
-        _prune,
-        (switch("force", "don't ask", short="f"), switch("all", "named ones too", short="a")),
-        maximum=0,
     ),
 )

@@ -60,6 +60,14 @@ def test_help_goes_to_standard_output(hull, words):
     assert result.stdout.startswith("Usage:  hull ")
 
 
+@pytest.mark.parametrize("group", ["container", "image", "volume", "system"])
+def test_what_the_help_of_a_group_lists_is_understood_there(hull, group):
+    listed = hull(group, "--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert listed
+    for name in (line.split()[0] for line in listed):
+        assert hull(group, name, "--help").stdout.startswith("Usage:  hull "), name
+
+
 @pytest.mark.parametrize("words", [["run", "--help"], ["help", "run"], ["container", "run", "--help"]])
 def test_help_of_a_command_is_found_in_every_way(hull, words):
     result = hull(*words)
