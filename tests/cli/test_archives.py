@@ -119,5 +119,6 @@ def test_an_import_by_the_words_of_docker(hull: Hull, tmp_path: Path) -> None:
     assert hull("import", *words, "--checksum", digest, str(path)).strip() == first
     assert "its checksum is" in hull.fails(1, "import", "--checksum", "sha256:" + "0" * 64, str(path))
     assert "--checksum: 'md5:1' is not a digest" in hull.fails(1, "import", "--checksum", "md5:1", str(path))
+    assert "--platform: 'none' is not a known" in hull.fails(1, "import", "--platform", "none", str(path))
     assert "--change: 'RUN x' is not allowed" in hull.fails(1, "import", "-c", "RUN x", str(path))
     assert "pack it first: tar -C" in hull.fails(1, "import", str(tmp_path))

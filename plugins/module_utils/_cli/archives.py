@@ -97,7 +97,7 @@ COMMANDS = (
         (
             many("change", "set a part of the configuration (CMD, ENV, WORKDIR ...)", short="c", option="changes"),
             text("message", "comment of the image", short="m"),
-            text("platform", "platform of the image, such as linux/arm64"),
+            text("platform", "platform of the image, such as linux/arm64", option="platform"),
             text("checksum", "sha256:... that the file must have", option="checksum"),
         ),
         minimum=1,

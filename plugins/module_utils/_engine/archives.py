@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .._base.digests import is_digest
 from .._base.errors import Invalid
-from .images import find, reference_of
+from .images import find, parse_target, reference_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def import_rootfs(
         engine.paths,
         engine.records,
         source,
-        reference_of(engine, text) if text else None,
+        parse_target(engine, text) if text else None,
         changes=changes,
         message=message,
         platform=parse_platform(platform) if platform else None,

@@ -19,7 +19,7 @@ def filter_values(given: Iterable[tuple[str, str]], known: tuple[str, ...]) -> d
     for name, value in given:
         if name not in known or not value:
             written = f"{name}={value}"
-            raise Invalid(f"{written!r} is not known", option="filter", hint=f"use name=value with {', '.join(known)}")
+            raise Invalid(f"filter {written!r} is not known", hint=f"use name=value with {', '.join(known)}")
         values.setdefault(name, []).append(value)
     return values
 
@@ -27,7 +27,7 @@ def filter_values(given: Iterable[tuple[str, str]], known: tuple[str, ...]) -> d
 def as_boolean(name: str, value: str) -> bool:
     """What a filter that is on or off says. Raises Invalid."""
     if value.lower() not in (*_TRUE, *_FALSE):
-        raise Invalid(f"{name}={value} is neither true nor false", option="filter")
+        raise Invalid(f"filter {name}={value} is neither true nor false")
     return value.lower() in _TRUE
 
 

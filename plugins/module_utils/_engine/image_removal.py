@@ -57,10 +57,9 @@ def plan_removal(engine: Engine, text: str, *, force: bool = False) -> Removal:
     left = [tag for tag in tags if tag not in chosen]
     users = database.containers_of_image(record.id)
     if users and not left and not (force and chosen):
-        raise Conflict(
-            f"remove image {text}: container {', '.join(user.name for user in users)} uses it",
-            hint="remove those containers first",
-        )
+        listed = ", ".join(user.name for user in users)
+        use = f"container {listed} uses it" if len(users) == 1 else f"containers {listed} use it"
+        raise Conflict(f"remove image {text}: {use}", hint="remove those containers first")
     names = tuple(tag.reference for tag in chosen)
     return Removal(record, names, _lost_digests(chosen, left), not left and not users)
 

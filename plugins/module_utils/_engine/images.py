@@ -8,7 +8,7 @@ has to be fetched. What the container_image module does is `image_task.py`, how 
 
 from __future__ import annotations
 
-from .._base.digests import is_digest
+from .._base.digests import HEX_LENGTHS, is_digest
 from .._base.errors import Conflict, Invalid, NotFound
 from .._base.names import is_id_prefix
 from .._base.values import Value
@@ -208,7 +208,8 @@ def plan_pull(
     fetch = ""
     if policy == "never" or is_digest(text):
         if record is None:
-            raise NotFound(f"image {text}: no such image here", hint="an id can't be pulled; pull: never forbids it")
+            hint = "an id can't be pulled; give a name" if is_digest(text) else "pull it, or leave out pull: never"
+            raise NotFound(f"image {text}: no such image here", hint=hint)
     elif record is None:
         fetch = "not here"
     elif platform and not has_platform(record, platform):
@@ -251,7 +252,7 @@ def tag(engine: Engine, source: str, target: str) -> bool:
 
 def parse_target(engine: Engine, text: str) -> Reference:
     """The reference that is to name an image. Raises Invalid for an id and for a digest, which can't be given."""
-    if is_digest(text):
+    if text.partition(":")[0] in HEX_LENGTHS:  # a repository called sha256 would read like the beginning of an id
         raise Invalid(f"{text}: an id can't be given as a name", hint="give a name such as app:1.4")
     reference = reference_of(engine, text)
     if reference.digest:
