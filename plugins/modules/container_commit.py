@@ -124,6 +124,7 @@ actions:
       reason: not here
 """
 
+from ansible_collections.hull.engine.plugins.module_utils._module.arguments import with_tag  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.results import outcome_result  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
 
@@ -141,11 +142,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "pause": {"type": "bool", "default": True},
     "force": {"type": "bool", "default": False},
 }
-
-
-def with_tag(name: str, tag: str | None) -> str:
-    """The reference with the tag, unless it has one."""
-    return name if not tag or ":" in name.rpartition("/")[2] or "@" in name else f"{name}:{tag}"
 
 
 def commit_container(task: Task) -> dict[str, Any]:

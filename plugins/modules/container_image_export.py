@@ -139,7 +139,7 @@ def export_images(task: Task) -> dict[str, Any]:
         force=options["force"],
     )
     result = outcome_result(export(task.engine, request, check=task.check), "found")
-    return {**result, **result.pop("found")}
+    return {**result.pop("found"), **result}
 
 
 def main() -> None:

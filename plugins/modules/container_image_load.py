@@ -98,7 +98,7 @@ def load_images(task: Task) -> dict[str, Any]:
 
     refuse_other_hosts(task.options)
     result = outcome_result(load(task.engine, task.options["path"], check=task.check), "found")
-    return {**result, **result.pop("found")}
+    return {**result.pop("found"), **result}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from .._base.errors import HullError, NotFound
 from .._base.plan import Action, Outcome
 from .._base.values import Value
 from . import archives
-from .images import familiar, has_platform, id_prefix_of, inspect, lookup
+from .images import familiar, has_platform, id_prefix_of, inspect, lookup, parse_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,18 +87,20 @@ class ExportRequest(Value):
 
 def export(engine: Engine, request: ExportRequest, *, check: bool = False) -> Outcome:
     """Have an archive of these images at a path; one that holds just them is left alone. The facts are the images."""
+    from .._image.save import check_target
+
     images = archives.saved_images(engine, [_with_tag(engine, name, request.tag) for name in request.names])
     for image in images:
         if request.platform and not has_platform(image.record, request.platform):
-            raise NotFound(
-                f"image {image.record.id}: not for {request.platform}", hint="pull it for that platform first"
-            )
+            raise NotFound(f"image {_shown(image)}: not for {request.platform}", hint="pull it for that platform first")
     wanted = {image.record.id: sorted(map(familiar, image.references)) for image in images}
     there = _archived(request)
     exists = os.path.lexists(request.path)
     before = {"exists": exists, "images": there}
     reason = _reason(request, exists, there, wanted)
-    if reason and not check:
+    if reason and check:
+        check_target(request.path, request.form)
+    elif reason:
         archives.save_images(engine, images, request.path, form=request.form)
     after = {"exists": True, "images": wanted} if reason else before
     actions = (Action("exported_image", ", ".join(map(_shown, images)), reason),) if reason else ()
@@ -158,6 +160,7 @@ def import_image(engine: Engine, request: ImportRequest, *, check: bool = False)
     """
     from .._image.rootfs_source import is_url
 
+    parse_target(engine, request.name)
     known = lookup(engine, request.name)
     before = {"exists": known is not None, "id": known.id if known else None}
     comes_once = is_url(request.source) and not check

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from .._base.plan import Action, Outcome
-from .committing import commit, plan_commit
+from .committing import commit, diff, plan_commit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ def ensure_commit(
         after = {"exists": True, "id": "unknown", "layers": [*plan.base.layers, *new], **_listed(plan.changes)}
         if check:
             return Outcome(True, actions, before, after, images.inspect(engine, existing) if existing else None)
+    changes = plan.changes if plan else tuple(diff(engine, record))
     made = commit(engine, record, request)
-    after = {**_state(made.image), **(_listed(plan.changes) if plan else {})}
+    after = {**_state(made.image), **_listed(changes)}
     return Outcome(True, actions, before, after, images.inspect(engine, made.image), made.warnings)
 
 
@@ -80,11 +81,12 @@ def ensure_export(
     check: bool = False,
 ) -> Outcome:
     """Have a file with the container's export; one that holds just that is left alone unless `force` is given."""
-    from .export_file import would_change, write_export
+    from .export_file import check_target, would_change, write_export
 
     existed = os.path.lexists(path)
     before: dict[str, Any] = {"path": path, "exists": existed}
     if check:
+        check_target(path)
         changed = force or would_change(engine, record, path, compression=compression)
     else:
         changed = write_export(engine, record, path, compression=compression, force=force)

@@ -29,8 +29,7 @@ def write_export(
     Without `force` a file that has the same content is left alone. Raises Invalid for a directory, NotFound for a
     missing one around it, SyscallError as when the disk is full; then the file is as it was.
     """
-    if os.path.isdir(path):
-        raise Invalid(f"{path} is a directory", option="path", hint="name a file")
+    check_target(path)
     draft = f"{path}.{os.urandom(6).hex()}"
     try:
         with open(draft, "xb", buffering=0, opener=_opener) as file:
@@ -41,8 +40,6 @@ def write_export(
         os.rename(draft, path)
         draft = ""
         return True
-    except FileNotFoundError as error:
-        raise NotFound(f"export to {path}: there is no directory {os.path.dirname(path) or '.'}") from error
     except OSError as error:
         raise SyscallError(f"export to {path}: {(error.strerror or '').lower()}", errno=error.errno or 0) from error
     finally:
@@ -54,11 +51,20 @@ def would_change(engine: Engine, record: ContainerRecord, path: str, *, compress
     """Whether the file does not hold what an export would write now. Nothing is written."""
     try:
         comparison = _Comparison(path)
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         return True
     with comparison:
         _produce(engine, record, comparison.compare, compression)
         return comparison.differs()
+
+
+def check_target(path: str) -> None:
+    """Raise Invalid for a directory, NotFound for a missing one around the path."""
+    if os.path.isdir(path):
+        raise Invalid(f"{path} is a directory", option="path", hint="name a file")
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise NotFound(f"export to {path}: there is no directory {directory}", hint="make it first")
 
 
 def _produce(engine: Engine, record: ContainerRecord, write: Callable[[bytes], object], compression: str) -> None:

@@ -174,6 +174,7 @@ def _verify(engine: Engine, request: ImageRequest, check: bool) -> _Step:
 
 def _archive(engine: Engine, request: ImageRequest, image_id: str, check: bool) -> _Step:
     """The image as a file. One that holds just this image under this name stays as it is."""
+    from .._image.save import DOCKER_ARCHIVE, check_target
     from .archives import save
 
     path, name = request.archive_path, request.name
@@ -183,7 +184,9 @@ def _archive(engine: Engine, request: ImageRequest, image_id: str, check: bool) 
     before = {"archive": {"path": path, "images": sorted(there) if there is not None else None}}
     if there == wanted:
         return _Step((), before, before)
-    if not check:
+    if check:
+        check_target(path, DOCKER_ARCHIVE)
+    else:
         save(engine, [canonical or name], path)
     after = {"archive": {"path": path, "images": [image_id]}}
     return _Step((Action("archived", path, "not there" if there is None else "another image"),), before, after)

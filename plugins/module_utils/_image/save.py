@@ -47,6 +47,8 @@ def save(paths: Paths, database: Database, images: Sequence[SavedImage], target:
         raise Invalid(f"{form!r} is not known", option="format", hint=f"use {', '.join(FORMATS)}")
     if form == OCI_DIRECTORY and not isinstance(target, str):
         raise Invalid("oci-dir is a directory, not a stream", option="format", hint="name one with --output")
+    if isinstance(target, str):
+        check_target(target, form)
     mtime_ns = _time_ns(images)
     files = (docker_files if form == DOCKER_ARCHIVE else oci_files)(paths, database, images)
     if isinstance(target, int):
@@ -55,6 +57,17 @@ def save(paths: Paths, database: Database, images: Sequence[SavedImage], target:
         _save_directory(files, target)
     else:
         _save_file(files, mtime_ns, target)
+
+
+def check_target(path: str, form: str) -> None:
+    """Raise Conflict or NotFound where no archive of this form can be written to a path."""
+    place = os.path.realpath(path)
+    if form != OCI_DIRECTORY and os.path.isdir(place):
+        raise Conflict(f"save {path}: a directory", hint="name a file, or choose the format oci-dir")
+    if form == OCI_DIRECTORY and os.path.exists(place) and (not os.path.isdir(place) or os.listdir(place)):
+        raise Conflict(f"save {path}: something is there", hint="remove it, or name another place")
+    if not os.path.isdir(os.path.dirname(place)):
+        raise NotFound(f"save {path}: no such file or directory", hint="make the directory first")
 
 
 def _time_ns(images: Sequence[SavedImage]) -> int:
@@ -78,8 +91,6 @@ def _save_file(files: Sequence[ArchivedFile], mtime_ns: int, path: str) -> None:
     """A file beside its place, renamed when it is whole; what is no regular file (a FIFO, a device) is written to."""
     place = os.path.realpath(path)
     try:
-        if os.path.isdir(place):
-            raise Conflict(f"save {path}: a directory", hint="name a file, or choose the format oci-dir")
         if os.path.exists(place) and not S_ISREG(os.stat(place).st_mode):
             with open(place, "wb", buffering=0) as file:
                 _write_tar(files, mtime_ns, file.fileno())
@@ -105,8 +116,6 @@ def _save_directory(files: Sequence[ArchivedFile], path: str) -> None:
     place = os.path.realpath(path)
     draft = f"{os.path.dirname(place)}/.{os.path.basename(place)}.{os.urandom(4).hex()}"
     try:
-        if os.path.exists(place) and (not os.path.isdir(place) or os.listdir(place)):
-            raise Conflict(f"save {path}: something is there", hint="remove it, or name another place")
         os.mkdir(draft, 0o755)
         try:
             for file in files:
