@@ -15,6 +15,7 @@ description:
 extends_documentation_fragment:
   - hull.engine.engine
   - hull.engine.engine.attributes
+  - hull.engine.docker
 options:
   registry_url:
     description:
@@ -115,6 +116,10 @@ actions:
       reason: not logged in
 """
 
+from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import (  # noqa: E402
+    DOCKER_ARGUMENTS,
+    refuse_other_hosts,
+)
 from ansible_collections.hull.engine.plugins.module_utils._module.results import outcome_result  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
 
@@ -137,6 +142,7 @@ def ensure_login(task: Task) -> dict[str, Any]:
     from ansible_collections.hull.engine.plugins.module_utils._engine import registries
 
     options = task.options
+    refuse_other_hosts(options)
     server, path = options["registry_url"] or "", options["config_path"] or ""
     if options["state"] == "absent":
         outcome = registries.log_out(task.engine, server, path=path, check=task.check)
@@ -151,7 +157,8 @@ def ensure_login(task: Task) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    run_module(ensure_login, ARGUMENTS, required_if=[("state", "present", ["username", "password"])])
+    required = [("state", "present", ["username", "password"])]
+    run_module(ensure_login, {**ARGUMENTS, **DOCKER_ARGUMENTS}, required_if=required)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,24 @@ def test_who_logs_in_can_pull_until_he_logs_out(hull, closed):
     assert json.loads(Path(_kept(hull)).read_text()) == {"auths": {}}
 
 
+def test_a_helper_that_the_file_names_keeps_the_password(hull, closed, tmp_path):
+    helper, file = tmp_path / "docker-credential-vault", tmp_path / "config.json"
+    helper.write_text(
+        f"#!/bin/sh\n[ $1 = store ] && cat > {tmp_path}/stored || echo 'credentials not found'; [ $1 = store ]\n"
+    )
+    helper.chmod(0o755)
+    file.write_text(json.dumps({"credHelpers": {closed.host: "vault"}}))
+    words = ["login", "-u", "ci", "--password-stdin", "--authfile", str(file), closed.host]
+    done = hull.run(*words, stdin=b"s3cret", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.stderr.decode() == f"credentials for {closed.host} are kept by docker-credential-vault\n"
+    assert json.loads((tmp_path / "stored").read_text())["Secret"] == "s3cret"
+    assert "s3cret" not in file.read_text()
+
+
 def test_a_wrong_password_is_not_kept(hull, closed):
     message = hull.fails(1, "login", "-u", "ci", "--password-stdin", closed.host, stdin=b"hunter2")
     assert f"registry {closed.host}: the registry denies access to user ci" in message
+    assert message.endswith("; check the user name and password\n")  # and not: log in
     assert "hunter2" not in message
     assert not os.path.exists(_kept(hull))
 
@@ -85,6 +100,7 @@ def test_another_file_may_keep_it(hull, closed, tmp_path):
         (["login", "--password-stdin"], "--password-stdin needs --username"),
         (["login", "-u", "x", "-p", "y", "--password-stdin"], "--password and --password-stdin exclude each other"),
         (["login", "-u", "x", "-p", "y", "no/registry"], "'no/registry' is not a registry; write host"),
+        (["logout", "https:///v2/"], "'https:///v2/' is not a registry; write host"),
         (["logout", "--all", "x"], "--all goes without a registry"),
         (["tags", "app:1"], "a tag or digest does not go with tags"),
         (["search", "--limit", "0", "x"], "--limit: '0' is not a number between 1 and 100"),
@@ -102,6 +118,7 @@ def test_tags_and_repositories_are_listed(hull, registry):
     assert [line.split()[0] for line in lines[1:]] == ["busybox", "library/busybox"]
     names = hull("search", "--format", "{{.Name}}", f"{registry.host}/library/")
     assert {"library/busybox", "library/centos", "library/ubuntu"} <= set(names.split())
+    assert {"busybox", *names.split()} <= set(hull("search", "--format", "{{.Name}}", registry.host).split())
 
 
 def test_a_search_shows_what_the_registry_says(hull):

@@ -133,7 +133,7 @@ def test_registries_are_named_in_many_ways(engine: Engine, text: str, name: str)
 
 @pytest.mark.parametrize("text", ["r.example:port", "-", "r.example/TEAM", "team/app", "a b"])
 def test_what_is_no_registry_is_refused(engine: Engine, text: str) -> None:
-    with pytest.raises(Invalid, match=f"registry_url: '{text}' is not a registry; write host"):
+    with pytest.raises(Invalid, match=f"^'{text}' is not a registry; write host"):
         server_name(engine, text)
 
 

@@ -34,9 +34,9 @@ def _login(invocation: Invocation) -> int:
             name, username, _password(invocation), path=invocation.text("authfile") or "", reauthorize=True
         )
         registries.log_in(engine, login)
-        path = registries.credential_file(engine, login.path)
+        where = registries.where_kept(engine, name, login.path)
     put_line("Login Succeeded")
-    put_error(f"credentials for {name} are kept in {path}, readable for its owner only but not encrypted")
+    put_error(f"credentials for {name} are kept {where}")
     return 0
 
 

@@ -42,22 +42,29 @@ def server_name(engine: Engine, text: str) -> str:
     name = name.rstrip("/")
     for ending in ("/v1", "/v2"):
         name = name[: -len(ending)] if name.endswith(ending) else name
-    domain, slash, path = (name or engine.settings().default_registry).partition("/")
+    domain, slash, path = (name if text else engine.settings().default_registry).partition("/")
     try:
         reference = parse_reference(path or "x", default_domain=domain)
         if path and "." not in domain and ":" not in domain and domain != "localhost":
             raise Invalid("no registry")
     except Invalid as error:
         shown = text.rpartition("@")[2]  # a password may stand before it
-        raise Invalid(
-            f"{shown!r} is not a registry", option="registry_url", hint="write host, host:port or host/path"
-        ) from error
+        raise Invalid(f"{shown!r} is not a registry", hint="write host, host:port or host/path") from error
     return f"{reference.domain}/{path}" if slash and path else reference.domain
 
 
 def credential_file(engine: Engine, path: str = "") -> str:
     """The file to keep credentials in: the one given, or that REGISTRY_AUTH_FILE names, or the engine's own."""
     return path or os.environ.get("REGISTRY_AUTH_FILE") or engine.settings().auth_file
+
+
+def where_kept(engine: Engine, server: str, path: str = "") -> str:
+    """Where the credentials of a registry are kept, for people."""
+    from .._image.credential_files import helper_for
+
+    file = credential_file(engine, path)
+    helper = helper_for(server_name(engine, server), file)
+    return f"by docker-credential-{helper}" if helper else f"in {file}, readable for its owner only but not encrypted"
 
 
 def log_in(engine: Engine, login: Login, *, check: bool = False) -> Outcome:
@@ -113,7 +120,10 @@ def _shown(name: str, credentials: Credentials | None) -> dict[str, Any]:
 def check_credentials(engine: Engine, name: str, credentials: Credentials) -> None:
     """Ask the registry whether it accepts credentials. Raises Denied, RegistryError."""
     with _registry_at(engine.settings(), name, credentials) as registry:
-        registry.ping()
+        try:
+            registry.ping()
+        except Denied as error:
+            raise Denied(error.message, hint="check the user name and password") from error
 
 
 def _registry_at(settings: RegistrySettings, name: str, credentials: Credentials | None) -> Registry:
@@ -127,13 +137,15 @@ def _registry_at(settings: RegistrySettings, name: str, credentials: Credentials
 def search(engine: Engine, term: str, limit: int) -> tuple[str, list[Hit]]:
     """The registry and its repositories that a term finds; `registry/term` searches there, else the default one does.
 
+    `registry/`, or `registry:port`, is all that it has.
+
     Raises Unsupported where it can't be searched.
     """
     from .._image.listings import search as search_registry
 
     settings = engine.settings()
     first, slash, rest = term.partition("/")
-    has_domain = slash and ("." in first or ":" in first or first == "localhost")
+    has_domain = ":" in first or slash and ("." in first or first == "localhost")
     name, words = (server_name(engine, first), rest) if has_domain else (settings.default_registry, term)
     with _registry_at(settings, name, None) as registry:
         return registry.domain, search_registry(registry, words, limit)

@@ -338,9 +338,7 @@ def _connect(host: str, port: int) -> Any:
         addresses = _socket.getaddrinfo(host.encode("ascii"), port, 0, _socket.SOCK_STREAM)
     except (OSError, UnicodeEncodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not an ASCII name"
-        raise RegistryError(
-            f"look up host {host}: {reason}", hint="check the registry's name and this host's DNS"
-        ) from error
+        raise RegistryError(f"look up host {host}: {reason}", hint="check the name and this host's DNS") from error
     problem: OSError | None = None
     for family, kind, protocol, _, address in addresses:
         sock: Any = None
@@ -356,5 +354,5 @@ def _connect(host: str, port: int) -> Any:
     reason = (problem.strerror if problem else "") or f"no answer within {CONNECT_TIMEOUT_S:g} s"
     raise RegistryError(
         f"connect to {host}:{port}: {reason}",
-        hint="check the registry's name and port, that it runs, and this host's network, firewall and proxy settings",
+        hint="check the name and port, that a server runs there, and this host's network, firewall and proxy settings",
     ) from problem

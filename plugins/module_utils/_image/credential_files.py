@@ -44,7 +44,7 @@ def plan_change(path: str, name: str, credentials: Credentials | None) -> Change
     document = read_auth_file(path)
     auths = dict(section(document, "auths", path))
     keys = [key for key in auths if _is_same(key, name)]
-    helper = helper_of(document, name.partition("/")[0], path) if "/" not in name else None
+    helper = _helper(document, name, path)
     if helper:
         from .credential_helpers import ask
 
@@ -61,6 +61,16 @@ def plan_change(path: str, name: str, credentials: Credentials | None) -> Change
     after = {**document, "auths": auths}
     is_needed = before != credentials or (helper is None and auths != section(document, "auths", path))
     return Change(path, name, before, credentials, after, is_needed, helper[:2] if helper else None)
+
+
+def _helper(document: dict[str, Any], name: str, path: str) -> tuple[str, str, bool] | None:
+    return helper_of(document, name, path) if "/" not in name else None
+
+
+def helper_for(name: str, path: str) -> str:
+    """The helper that keeps a registry's credentials because the file says so; empty where the file keeps them."""
+    helper = _helper(read_auth_file(path), name, path)
+    return helper[0] if helper else ""
 
 
 def apply(change: Change) -> None:

@@ -52,7 +52,12 @@ def list_repositories(registry: Registry) -> list[str]:
     """See `Registry.catalog`."""
     what = f"repositories of {registry.domain}"
     pages = _pages(registry, "", f"_catalog?n={_PAGE}", what, scopes=("registry:catalog:*",))
-    return [name for page in pages for name in _texts(page, "repositories", what)]
+    try:
+        return [name for page in pages for name in _texts(page, "repositories", what)]
+    except NotFound as error:
+        raise Unsupported(
+            f"{what}: the registry does not list them", hint="ask for the tags of a repository that you know"
+        ) from error
 
 
 def list_referrers(registry: Registry, repository: str, digest: str, artifact_type: str) -> list[Descriptor]:
@@ -109,7 +114,7 @@ def search(registry: Registry, term: str, limit: int) -> list[Hit]:
     response.close()
     try:
         names = registry.catalog()
-    except (NotFound, Denied, RegistryError) as error:
+    except (Unsupported, Denied, RegistryError) as error:
         raise Unsupported(
             f"search at {registry.domain}: the registry has no search and does not list its repositories",
             hint="ask for the tags of a repository that you know: hull tags NAME",

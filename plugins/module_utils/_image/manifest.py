@@ -285,10 +285,11 @@ def _check_image(document: dict[str, Any], manifest: Manifest) -> None:
             )
 
 
-def choose_platform(index: Index, wanted: Platform | None) -> Descriptor:
+def choose_platform(index: Index, wanted: Platform | None, what: str = "") -> Descriptor:
     """The entry of an index that suits best: by platform, then in the author's order. None wants the host's.
 
-    Entries without a platform (nested indexes have none) come last. Raises NotFound, naming what is on offer.
+    Entries without a platform (nested indexes have none) come last. Raises NotFound, which
+    names `what` was asked for and what is on offer.
     """
     accepted = accepted_platforms(wanted)
     best: tuple[int, Descriptor] | None = None
@@ -299,7 +300,7 @@ def choose_platform(index: Index, wanted: Platform | None) -> Descriptor:
     if best is None:
         offered = sorted({str(entry.platform) for entry in index.manifests if _is_image(entry) and entry.platform})
         raise NotFound(
-            f"choose platform {accepted[0]} in index {index.digest}: not on offer",
+            f"choose platform {accepted[0]} in {what or 'index ' + index.digest}: not on offer",
             hint="it has " + (", ".join(offered[:20]) or "no images at all") + "; choose one with the option platform",
         )
     return best[1]

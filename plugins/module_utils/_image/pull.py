@@ -184,7 +184,7 @@ def _resolve(
     for _ in range(MAX_INDEX_DEPTH):
         if not isinstance(found, Index):
             break
-        entry = choose_platform(found, platform)
+        entry = choose_platform(found, platform, f"image {reference.canonical}")
         is_offered = is_offered or entry.platform is not None
         found = _entry_of(_document(registry, reference.path, entry), entry)
     if isinstance(found, Index):

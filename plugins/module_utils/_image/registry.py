@@ -209,7 +209,7 @@ class Registry:
         return list_tags(self, repository)
 
     def catalog(self) -> list[str]:
-        """All repositories. Raises Denied where the registry does not tell that, as many do."""
+        """All repositories. Raises Denied or Unsupported where the registry does not tell that, as many do."""
         from .listings import list_repositories
 
         return list_repositories(self)
