@@ -431,7 +431,7 @@ def test_two_images_are_compared(engine: Hull, committed: str) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 90 MiB, of which layers may not take the last 64."""
+    """A file system of 90 MiB: two copies of the large file do not fit."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "small", tmp_path], check=True)
     yield tmp_path
     subprocess.run(["umount", tmp_path], check=True)
@@ -440,7 +440,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_and_leaves_nothing(small: Path, registry: Any) -> None:
     for hull in engine_in(small, registry):
         load(hull, small, changed_image(), "ops")
-        hull(*RUN, "--name", "large", "ops:1", "sh", "-c", "head -c 18000000 /dev/urandom > /work/large")
+        hull(*RUN, "--name", "large", "ops:1", "sh", "-c", "head -c 50000000 /dev/urandom > /work/large")
         free, layers = os.statvfs(small).f_bavail, sorted(os.listdir(f"{hull.paths.root}/layers"))
         assert "no space left" in hull.fails(1, "commit", "large", "large:1")
         (small / "filler").write_bytes(bytes(os.statvfs(small).f_bavail * 4096 - 8_000_000))

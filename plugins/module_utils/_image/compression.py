@@ -75,7 +75,7 @@ class DecompressingReader:
                 break
             head += more
         self.kind = sniff(head)
-        self._source = _OPENERS[self.kind](_Prefixed(head, stream))
+        self._source = _OPENERS[self.kind](Prefixed(head, stream))
 
     def read(self, size: int) -> bytes:
         """From 1 to `size` bytes; none at the end, which is only told once everything was checked.
@@ -97,7 +97,7 @@ class DecompressingReader:
         self.close()
 
 
-class _Prefixed:
+class Prefixed:
     """A stream with bytes before it that were read already."""
 
     def __init__(self, head: bytes, stream: ByteStream) -> None:
@@ -116,7 +116,7 @@ class _Members:
 
     def __init__(
         self,
-        stream: _Prefixed,
+        stream: Prefixed,
         kind: str,
         make: Callable[[], Decompressor],
         begins: Callable[[bytes], bool],
@@ -197,7 +197,7 @@ class _Inflater:
         return result
 
 
-def _open_gzip(stream: _Prefixed) -> ByteStream:
+def _open_gzip(stream: Prefixed) -> ByteStream:
     import zlib
 
     errors: tuple[type[Exception], ...] = (zlib.error,)
@@ -212,7 +212,7 @@ def _open_gzip(stream: _Prefixed) -> ByteStream:
     return _Members(stream, "gzip", lambda: _Inflater(decompressobj(31)), lambda head: head.startswith(_GZIP), errors)
 
 
-def _open_bzip2(stream: _Prefixed) -> ByteStream:
+def _open_bzip2(stream: Prefixed) -> ByteStream:
     try:
         from bz2 import BZ2Decompressor
     except ImportError as error:
@@ -222,7 +222,7 @@ def _open_bzip2(stream: _Prefixed) -> ByteStream:
     )
 
 
-def _open_xz(stream: _Prefixed) -> ByteStream:
+def _open_xz(stream: Prefixed) -> ByteStream:
     try:
         from lzma import FORMAT_XZ, LZMADecompressor, LZMAError
     except ImportError as error:
@@ -242,14 +242,14 @@ def _missing(kind: str, what: str) -> Unsupported:
     )
 
 
-def _open_zstd(stream: _Prefixed) -> ByteStream:
+def _open_zstd(stream: Prefixed) -> ByteStream:
     from .zstd import ZstdCommand, decompressor
 
     made = decompressor()
     return ZstdCommand(stream) if made is None else _Members(stream, "zstd", made[0], is_zstd, made[1])
 
 
-_OPENERS: dict[str, Callable[[_Prefixed], ByteStream]] = {
+_OPENERS: dict[str, Callable[[Prefixed], ByteStream]] = {
     "plain": lambda stream: stream,
     "gzip": _open_gzip,
     "bzip2": _open_bzip2,

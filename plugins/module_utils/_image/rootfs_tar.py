@@ -12,7 +12,8 @@ from __future__ import annotations
 from .._base.errors import Damaged, Unsupported
 from .._base.values import Value
 from .archive_files import joined
-from .compression import DecompressingReader
+from .compression import DecompressingReader, Prefixed
+from .packing import PieceStream
 from .tar import FILE, HARD_LINK, TarReader, shown
 from .tar_writer import TarWriter
 
@@ -79,7 +80,7 @@ class Template:
             _check_kind(kept.head, self._what)
             return kept.again()
         self._content = DecompressingReader(kept.again())
-        return _Pieces(_rewritten(TarReader(self._content, what=self._what), self._what))
+        return PieceStream(_rewritten(TarReader(self._content, what=self._what), self._what))
 
 
 def _leading_name(reader: TarReader) -> bytes:
@@ -115,38 +116,7 @@ class _Kept:
         return data
 
     def again(self) -> ByteStream:
-        return _Prefixed(self.head, self._stream)
-
-
-class _Prefixed:
-    """Bytes, then a stream."""
-
-    def __init__(self, head: bytes, stream: ByteStream) -> None:
-        self._head = head
-        self._stream = stream
-
-    def read(self, size: int) -> bytes:
-        if not self._head:
-            return self._stream.read(size)
-        data, self._head = self._head[:size], self._head[size:]
-        return data
-
-
-class _Pieces:
-    """Pieces of bytes as a stream."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._piece = b""
-
-    def read(self, size: int) -> bytes:
-        while not self._piece:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._piece = piece
-        data, self._piece = self._piece[:size], self._piece[size:]
-        return data
+        return Prefixed(self.head, self._stream)
 
 
 def _rewritten(reader: TarReader, what: str) -> Iterator[bytes]:
