@@ -6,9 +6,10 @@
 
 An image of five layers, made of this machine's own files, is pulled from a registry on loopback into an empty store,
 1,000 of its files are changed in a container and committed, the result is pushed, its root file system is imported,
-and an archive of it is loaded into another empty store. Each round gives every engine fresh directories, which are
-removed only after the last one: ext4 is slow at creating files right after deleting many. Peak memory (PSS of all
-processes of an engine) is measured in one more pull that is not timed. Needs root; nothing stays.
+and an archive of it is loaded into another empty store. Each round gives every engine fresh directories on one new
+ext4, and nothing is deleted before the end: ext4 is slow at creating files right after deleting many. What a step left
+to be written is written before the next one is timed; hull alone waits until its layers are on the disk. Peak memory
+(PSS of all processes of an engine) is measured in one more pull that is not timed. Needs root; nothing stays.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 _INSIDE = "HULL_BENCH_INSIDE"
 sys.path[:0] = [ROOT, os.path.join(ROOT, ".collections")]
 
+from tests.bench.peers import PODMAN_CONF, remove_cgroups  # noqa: E402
 from tests.support.docker_daemon import running_docker  # noqa: E402
 from tests.support.images import Image, Layer, busybox_layer, make_image  # noqa: E402
 from tests.support.registry import RunningRegistry, running_registry  # noqa: E402
@@ -39,14 +41,9 @@ from tests.support.registry import RunningRegistry, running_registry  # noqa: E4
 SOURCES = ("/usr/lib/python3", "/usr/share", "/usr/include", "/usr/lib/x86_64-linux-gnu", "/usr/bin")
 SHARES = (40, 25, 15, 12, 8)  # percent of the bytes in each layer
 FILES = 20_000
+FILE_SYSTEM_SIZE = "40G"
 STEPS = ("pull", "commit", "push", "import", "load")
 CHANGE = "n=0; for f in $(busybox find /usr -type f -size -16k | busybox head -n 1000); do echo >> $f; done"
-_PODMAN_CONF = """[containers]
-default_ulimits = ["nofile=1024:20000", "nproc=10000:10000"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-"""
 
 
 def source_files(size_bytes: int) -> list[tuple[str, int]]:
@@ -100,6 +97,7 @@ def bench_image(size_bytes: int) -> Image:
 
 def run(*command: str, env: dict[str, str] | None = None, stdout: str = os.devnull) -> float:
     """Seconds that a command takes. Raises RuntimeError with what it said where it fails."""
+    os.sync()
     with open(stdout, "wb") as output:
         began = time.perf_counter()
         done = subprocess.run(
@@ -164,7 +162,7 @@ class Docker(Engine):
     @contextlib.contextmanager
     def running(self) -> Iterator[Docker]:
         os.makedirs(self._directory)
-        with running_docker() as docker:
+        with running_docker(self._directory) as docker:
             self.env = {name: docker.env[name] for name in ("DOCKER_HOST", "DOCKER_CONFIG")}
             with open(f"{docker.directory}/pid", encoding="ascii") as file:
                 self._pid = int(file.read())
@@ -183,7 +181,7 @@ class Podman(Engine):
         self.env = {"CONTAINERS_CONF": f"{directory}/containers.conf"}
         self._directory = directory
         self.command = (
-            *("podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/podman-run"),
+            *("podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/run"),
             *("--tmpdir", f"{directory}/podman-tmp", "--network-config-dir", f"{directory}/podman-net"),
         )
 
@@ -191,7 +189,7 @@ class Podman(Engine):
     def running(self) -> Iterator[Podman]:
         os.makedirs(self._directory)
         with open(f"{self._directory}/containers.conf", "w", encoding="utf-8") as file:
-            file.write(_PODMAN_CONF)
+            file.write(PODMAN_CONF)
         try:
             yield self
         finally:
@@ -325,13 +323,26 @@ def main() -> int:
     print(
         f"{platform.platform()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}"
     )
-    directory = tempfile.mkdtemp(prefix="hull-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    try:
-        with running_registry() as registry:
-            measure(registry, directory, kinds, arguments.rounds, arguments.megabytes * 1_000_000)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with fresh_file_system() as directory, running_registry() as registry:
+        measure(registry, directory, kinds, arguments.rounds, arguments.megabytes * 1_000_000)
     return 0
+
+
+@contextlib.contextmanager
+def fresh_file_system() -> Iterator[str]:
+    """A new ext4 in a file, mounted in this mount namespace; gone at the end."""
+    place = tempfile.mkdtemp(prefix="hb-", dir=os.environ.get("TMPDIR", "/var/tmp"))
+    directory = f"{place}/d"
+    try:
+        os.mkdir(directory)
+        run("truncate", "-s", FILE_SYSTEM_SIZE, f"{place}/ext4")
+        run("mkfs.ext4", "-q", f"{place}/ext4")
+        run("mount", "-o", "loop", f"{place}/ext4", directory)
+        yield directory
+    finally:
+        remove_cgroups()
+        subprocess.run(["umount", "--lazy", directory], check=False)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tests.bench.measure import Timed
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IMAGE = "bench"
 _DEADLINE_S = 60
-_PODMAN_CONF = """[containers]
+PODMAN_CONF = """[containers]
 default_ulimits = ["nofile=1024:20000", "nproc=10000:10000"]
 [engine]
 runtime = "runc"
@@ -154,7 +154,7 @@ class Podman(Peer):
 
     def __init__(self, directory: str, rootfs: str) -> None:
         with open(f"{directory}/containers.conf", "w", encoding="utf-8") as file:
-            file.write(_PODMAN_CONF)
+            file.write(PODMAN_CONF)
         self.env = {"CONTAINERS_CONF": f"{directory}/containers.conf"}
         self._command = [
             *("podman", "--root", f"{directory}/podman", "--runroot", f"{directory}/podman-run"),
@@ -230,13 +230,17 @@ def running_peers(directory: str, rootfs: str) -> Iterator[list[Hull | Docker | 
     finally:
         for peer in peers:
             peer.close()
-        for path in sorted(_cgroups(), key=len, reverse=True):
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
+        remove_cgroups()
+
+
+def remove_cgroups() -> None:
+    """Remove the control groups that the peers were told to use, as far as nothing is in them."""
+    for path in sorted(_cgroups(), key=len, reverse=True):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def _cgroups() -> Iterator[str]:
-    """The directories of the control groups that the peers were told to use."""
     with open("/proc/self/mounts", encoding="utf-8") as file:
         places = [line.split()[1] for line in file if line.split()[2] in ("cgroup", "cgroup2")]
     for place in places:

@@ -51,16 +51,17 @@ class Docker:
 
 
 @contextlib.contextmanager
-def running_docker() -> Iterator[Docker]:
-    """Start a daemon, wait until it answers, stop it at the end; nothing of it stays."""
-    directory = tempfile.mkdtemp(prefix="hull-docker-")
+def running_docker(place: str = "") -> Iterator[Docker]:
+    """Start a daemon, wait until it answers, stop it at the end; nothing of it stays but what it has in `place`."""
+    directory = place or tempfile.mkdtemp(prefix="hull-docker-")
     docker = Docker(directory)
     with open(f"{directory}/log", "wb") as log:
         process = subprocess.Popen(_command(docker), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         _wait_until_up(docker, process)
         yield docker
-        docker.forget()
+        if not place:
+            docker.forget()
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -68,7 +69,8 @@ def running_docker() -> Iterator[Docker]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        shutil.rmtree(directory)
+        if not place:
+            shutil.rmtree(directory)
 
 
 def _command(docker: Docker) -> list[str]:
