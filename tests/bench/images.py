@@ -67,7 +67,12 @@ def source_files(size_bytes: int) -> list[tuple[str, int]]:
 
 
 def layer_tar(files: list[str]) -> bytes:
-    """A tar of files at their own paths, with the directories above them."""
+    """A tar of files at their own paths, with the directories above them; whole seconds, as Docker's and buildah's."""
+
+    def in_seconds(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.mtime = int(entry.mtime)
+        return entry
+
     buffer, seen = BytesIO(), set()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in files:
@@ -78,8 +83,8 @@ def layer_tar(files: list[str]) -> bytes:
                 seen.add(parent)
                 parent = os.path.dirname(parent)
             for parent in reversed(parents):
-                tar.add(parent, parent.lstrip("/"), recursive=False)
-            tar.add(path, path.lstrip("/"), recursive=False)
+                tar.add(parent, parent.lstrip("/"), recursive=False, filter=in_seconds)
+            tar.add(path, path.lstrip("/"), recursive=False, filter=in_seconds)
     return buffer.getvalue()
 
 
