@@ -16,6 +16,7 @@ from .._base.errors import Damaged, HullError
 from .._base.values import Value
 from .._store.claims import claim
 from .._store.garbage import sweep_temporary
+from .._store.writeback import EarlyWriteback
 from .archive_layers import HashingStream
 from .changes import apply_changes
 from .layer_store import bring_layer
@@ -75,7 +76,8 @@ def import_rootfs(
     sweep_temporary(paths)  # what a killed process left takes space that this import may need
     try:
         with claim(paths, database), open_source(source) as opened:
-            unpacked = _bring_layer(paths, opened, options.checksum)
+            with EarlyWriteback(paths):
+                unpacked = _bring_layer(paths, opened, options.checksum)
             found = Survey(unpacked.diff_id, unpacked.stream_bytes, unpacked.entries, unpacked.newest_ns)
             image = making.image(found, reference)
             layers = image.layers
