@@ -18,7 +18,7 @@ import pytest
 from tests.cli.conftest import Hull, engine_in
 from tests.support.images import File, Image, Layer, busybox_layer, directory, hard_link, make_image, symlink, tar_of
 from tests.support.kills import count_calls, moments, run_killed
-from tests.support.registry import RunningRegistry
+from tests.support.registry import RunningRegistry, running_registry
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("strace"), reason="needs root and strace")
 _AT_A_TIME = 4
@@ -58,12 +58,16 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, registry: RunningRegistry) -> Iterator[Scene]:
-    """Everything lies in memory: on a busy disk every synchronisation would wait for what others write."""
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Everything lies in memory: on a busy disk every synchronisation would wait for what others write.
+
+    The registry is its own: what is pushed here shall not be in the lists of other tests.
+    """
     place = tmp_path_factory.mktemp("faults")
     _mount("-t", "tmpfs", "faults", str(place))
     try:
-        yield Scene(place, registry)
+        with running_registry() as registry:
+            yield Scene(place, registry)
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)
 
