@@ -93,7 +93,8 @@ def test_an_unknown_image_is_named(registry: RunningRegistry, repository: str) -
 def test_a_registry_that_does_not_run_is_named_with_a_cure() -> None:
     host = f"127.0.0.1:{free_port()}"
     started = time.monotonic()
-    with pytest.raises(RegistryError, match=f"connect to {host}: Connection refused; check .* that a server runs there"):
+    told = f"connect to {host}: Connection refused; check .* that a server runs there"
+    with pytest.raises(RegistryError, match=told):
         _resolve(f"{host}/a")
     assert time.monotonic() - started < 2
 
