@@ -150,7 +150,7 @@ def test_joining_another_containers_network(host: NetworkNamespace) -> None:
             provider = box.plan("sleep", "1000", network=NETWORK)
             pid = box.start(provider).pid
             namespaces = tuple(name for name in provider.namespaces if name != "net")
-            return box.sh("ip -o addr show eth0", namespaces=namespaces, join_network=pid).text
+            return box.sh("ip -o addr show eth0", namespaces=namespaces, join={"net": pid}).text
 
     assert "198.18.5.2/24" in host.run(act)
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class MountSpec(Value):
-    """One mount asked for. `source` is a host path (bind), a volume's name (empty: anonymous) or empty (tmpfs)."""
+    """One mount asked for. `source` is a host path (bind), a volume's name (empty: anonymous), an image, or empty."""
 
-    kind: str  # bind, volume or tmpfs
+    kind: str  # bind, volume, tmpfs or image
     target: str
     source: str = ""
     read_only: bool = False
@@ -30,6 +30,10 @@ class MountSpec(Value):
     size_bytes: int = 0
     mode: int = 0o1777
     options: tuple[str, ...] = ()  # further mount options of a tmpfs
+    subpath: str = ""  # a directory or file inside a volume or an image
+    read_only_recursive: bool = True  # what is mounted below a read-only bind is read-only too
+    volume_labels: tuple[tuple[str, str], ...] = ()  # of a volume that is made for this mount
+    volume_options: tuple[tuple[str, str], ...] = ()  # its driver's: type, device, o
 
 
 class PortSpec(Value):
@@ -60,8 +64,20 @@ class HealthSpec(Value):
     retries: int = 3
 
 
+class DeviceRuleSpec(Value):
+    """Devices that the container may use without their being shown; -1 as a number stands for all."""
+
+    kind: str  # a, b or c
+    major: int
+    minor: int
+    access: str  # letters of rwm
+
+
 class Limits(Value):
-    """Resource limits; 0 means not limited by us, -1 (swap, pids) means explicitly unlimited."""
+    """Resource limits; 0 means not limited by us, -1 (swap, pids) means explicitly unlimited.
+
+    The rates are by path of a block device on the host, bytes or operations a second.
+    """
 
     memory_bytes: int = 0
     memory_swap_bytes: int = 0  # memory plus swap, as Docker counts; 0: twice the memory, -1: unlimited swap
@@ -73,6 +89,13 @@ class Limits(Value):
     cpuset_mems: str = ""
     pids: int = 2048
     blkio_weight: int = 0
+    memory_swappiness: int = -1  # 0 to 100; -1: the host's
+    kernel_memory_bytes: int = 0
+    oom_kill_disable: bool = False
+    read_bps: dict[str, int] = {}
+    write_bps: dict[str, int] = {}
+    read_iops: dict[str, int] = {}
+    write_iops: dict[str, int] = {}
 
 
 class ContainerSpec(Value):
@@ -110,19 +133,33 @@ class ContainerSpec(Value):
     cap_drop: tuple[str, ...] = ()
     no_new_privileges: bool = True
     seccomp: str = "default"  # default, unconfined or the path of a profile
+    seccomp_compat: bool = False  # let 32-bit programs (i386, x32, arm) in
+    apparmor: str = ""  # a profile's name, unconfined, or empty: the engine's choice
+    mask: tuple[str, ...] = ()  # further paths to hide
+    unmask: tuple[str, ...] = ()  # paths not to hide and not to protect; ALL is all
     read_only: bool = False
     devices: tuple[DeviceSpec, ...] = ()
     sysctls: dict[str, str] = {}
     ulimits: dict[str, tuple[int, int]] = {}
     shm_size_bytes: int = 64 * 1024 * 1024
-    pid_mode: str = ""  # empty: private, or host
-    ipc_mode: str = ""  # empty: private, or host
+    device_rules: tuple[DeviceRuleSpec, ...] = ()
+    oom_score_adj: int = 0
+    cgroup_parent: str = ""  # empty: the engine's own
+    pid_mode: str = ""  # empty: private, host or container:<name>
+    ipc_mode: str = ""  # empty: private, host, shareable, none or container:<name>
+    uts_mode: str = ""  # empty: private, or host
+    cgroupns_mode: str = "private"  # or host
     userns_mode: str = "host"  # host or auto
+    runtime: str = "native"  # the container format
+    log_driver: str = "json-file"  # none, journald, syslog: these two beside the file
+    log_tag: str = ""  # template of the name in journald and syslog; empty: the beginning of the id
+    log_blocking: bool = False  # the container waits where its log can't keep up, instead of losing lines
     log_max_size_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 3
+    given: tuple[str, ...] = ()  # names of the options that were asked for, sorted; the others are defaults
 
 
-_NESTED = {"mounts": MountSpec, "ports": PortSpec, "devices": DeviceSpec}
+_NESTED = {"mounts": MountSpec, "ports": PortSpec, "devices": DeviceSpec, "device_rules": DeviceRuleSpec}
 
 
 def to_record(value: Any) -> Any:

@@ -70,7 +70,7 @@ def _with_network(
     engine: Engine, record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan, warnings: list[str]
 ) -> LaunchPlan:
     if spec.network_mode.startswith("container:"):
-        return replace(plan, join_network=_provider_pid(engine, record, spec.network_mode.partition(":")[2]))
+        return replace(plan, join={"net": _provider_pid(engine, record, spec.network_mode.partition(":")[2])})
     if spec.network_mode != BRIDGE_NETWORK or plan.network is None:
         return plan
     from .._net.bridges import ensure_bridge, table_name

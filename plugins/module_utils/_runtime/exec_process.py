@@ -51,8 +51,7 @@ def target_of(state: dict[str, Any]) -> Target:
     names = [str(name) for name in state.get("namespaces", ())]
     if state.get("userns") and "user" not in names:
         names.insert(0, "user")
-    if state.get("join_network") and "net" not in names:
-        names.append("net")
+    names += [str(name) for name in state.get("join", {}) if name not in names]
     return Target(
         int(state.get("pid", 0)),
         int(state.get("start_time", 0)),

@@ -97,8 +97,7 @@ class HealthMonitor:
         namespaces = monitor.plan.namespaces
         if monitor.plan.userns is not None and "user" not in namespaces:
             namespaces = ("user", *namespaces)
-        if monitor.plan.join_network and "net" not in namespaces:
-            namespaces = (*namespaces, "net")
+        namespaces = (*namespaces, *(name for name in monitor.plan.join if name not in namespaces))
         target = Target(run.pid, run.start_time, monitor.plan.cgroup, namespaces, monitor.plan.userns)
         self._start_ns, self._output, self._timed_out = time_ns(), b"", False
         try:

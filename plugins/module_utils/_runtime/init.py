@@ -13,6 +13,7 @@ import os
 from .._base.errors import LaunchError
 from .._base.values import Value
 from .._kernel.mounts import attach, clone_tree
+from .._kernel.namespaces import FLAGS
 from .._kernel.rtnetlink import Route
 from .._kernel.targets import is_null
 from .._sys.file_calls import close_range, openat2
@@ -21,7 +22,7 @@ from .._sys.open_flags import RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from .._sys.privilege_calls import set_dumpable, set_name
 from .._sys.process_calls import setdomainname, sethostname, setns, unshare
 from .._sys.process_title import set_title
-from .._sys.sched_flags import CLONE_NEWCGROUP, CLONE_NEWNET
+from .._sys.sched_flags import CLONE_NEWCGROUP
 from . import handshake, process_setup
 from .console import open_terminal, take_control
 from .launch_plan import LaunchPlan
@@ -41,7 +42,7 @@ class InitContext(Value):
     cgroup: Cgroup
     cloned_into: bool
     root_fd: int
-    network_fd: int  # a network namespace to join, or -1
+    joined: dict[str, int]  # namespaces of another container to join, by name
     sources: Sources
     stdio: tuple[int, int, int]  # -1: the container's /dev/null; not used with a terminal
     seccomp: bytes
@@ -97,8 +98,8 @@ def _prepare_and_execute(context: InitContext, channel: list[int]) -> None:
 def _enter_namespaces(context: InitContext) -> None:
     """Those that the clone could not make: a joined network, the cgroup namespace now that we are in our cgroup."""
     plan = context.plan
-    if context.network_fd >= 0:
-        setns(context.network_fd, CLONE_NEWNET)
+    for name, fd in context.joined.items():
+        setns(fd, FLAGS[name])
     if "cgroup" in plan.namespaces:
         unshare(CLONE_NEWCGROUP)
     if "uts" in plan.namespaces:

@@ -32,6 +32,8 @@ class ProcessPlan(Value):
     no_new_privileges: bool = True
     seccomp_path: str = ""  # file with the assembled BPF program; empty: unconfined
     rlimits: tuple[tuple[str, int, int], ...] = ()  # (nofile, soft, hard); -1 is unlimited
+    oom_score_adj: int = 0
+    apparmor: str = ""  # the profile to be executed under; empty: none is asked for
     rows: int = 0
     columns: int = 0
 
@@ -97,6 +99,9 @@ class LogPlan(Value):
     path: str
     max_size_bytes: int
     max_files: int
+    driver: str = "json-file"  # none, journald, syslog: these two beside the file
+    tag: str = ""  # the name in journald and syslog, expanded
+    blocking: bool = False
 
 
 class LaunchPlan(Value):
@@ -117,7 +122,7 @@ class LaunchPlan(Value):
     masked_paths: tuple[str, ...] = ()
     read_only_paths: tuple[str, ...] = ()
     sysctls: dict[str, str] = {}
-    namespaces: tuple[str, ...] = ("mount", "pid", "net", "ipc", "uts", "cgroup")  # those that are new
+    namespaces: tuple[str, ...] = ("mount", "pid", "net", "ipc", "uts", "cgroup", "time")  # those that are new
     userns: tuple[int, int] | None = None  # (first host id, how many)
     cgroup: str = ""  # below a hierarchy's root: hull/<id>
     limits: dict[str, Any] = {}  # fields of _base.spec.Limits
@@ -131,7 +136,8 @@ class LaunchPlan(Value):
     log: LogPlan | None = None
     auto_remove: bool = False
     shm_size_bytes: int = 64 * 1024 * 1024
-    join_network: int = 0  # pid whose network namespace is joined, where "net" is not new; 0: the host's
+    join: dict[str, int] = {}  # namespace that is not new to the pid whose it is; not there: the host's
+    device_rules: tuple[tuple[str, int, int, str], ...] = ()  # (a b or c, major, minor, access); -1: all
     finisher: tuple[str, ...] = ()  # executed by the monitor after the final exit, if nobody else cleans up
 
 

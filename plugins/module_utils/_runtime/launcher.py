@@ -134,16 +134,16 @@ def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: i
             plan.layers, f"{plan.root_directory}/upper", f"{plan.root_directory}/work", idmap_fd=idmap_fd
         )
         opened.append(root_fd)
-        network_fd = open_namespace(plan.join_network, "net") if plan.join_network else -1
+        joined = {name: open_namespace(pid, name) for name, pid in plan.join.items()}
         cgroup_fd = cgroup.open_fd()
-        opened += [fd for fd in (network_fd, cgroup_fd) if fd >= 0]
+        opened += [fd for fd in (*joined.values(), cgroup_fd) if fd >= 0]
         context = init.InitContext(
             plan,
             far_end,
             cgroup,
             cgroup_fd >= 0,
             root_fd,
-            network_fd,
+            joined,
             sources,
             run.wiring.child,
             seccomp,

@@ -333,7 +333,7 @@ class Monitor:
             "frozen_witness": run.cgroup.frozen_witness() if run is not None else "",
             "namespaces": list(plan.namespaces),
             "userns": list(plan.userns) if plan.userns is not None else None,
-            "join_network": plan.join_network,
+            "join": plan.join,
             "health": self.health.record() if self.health is not None else None,
             "ports": to_ports(plan),
             "lost_log_bytes": self.log.lost_bytes if self.log is not None else 0,
