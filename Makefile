@@ -53,6 +53,7 @@ integration: packages $(VENV)/test.installed collection ## playbooks, a registry
 
 bench: $(VENV)/test.installed collection ## times, side by side with Docker and Podman where they are installed
 	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/many.py
 	$(BIN)/python tests/bench/images.py
 
 packages:

@@ -33,7 +33,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 _INSIDE = "HULL_BENCH_INSIDE"
 sys.path[:0] = [ROOT, os.path.join(ROOT, ".collections")]
 
-from tests.bench.peers import PODMAN_CONF, remove_cgroups  # noqa: E402
+from tests.bench.peers import PODMAN_CONF, pss_kib, remove_cgroups  # noqa: E402
 from tests.support.docker_daemon import running_docker  # noqa: E402
 from tests.support.images import Image, Layer, busybox_layer, make_image  # noqa: E402
 from tests.support.registry import RunningRegistry, running_registry  # noqa: E402
@@ -213,15 +213,6 @@ def tree(pid: int) -> list[int]:
                 for child in file.read().split():
                     found += tree(int(child))
     return found
-
-
-def pss_kib(pids: list[int]) -> int:
-    """Memory of processes, shared pages counted in parts."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-            total += next((int(line.split()[1]) for line in file if line.startswith("Pss:")), 0)
-    return total
 
 
 def peak_mib(engine: Engine, *words: str) -> float:

@@ -16,11 +16,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from typing import Union
 
 from tests.bench.measure import Timed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IMAGE = "bench"
+SLEEP = ("/bin/sleep", "100000")
 _DEADLINE_S = 60
 PODMAN_CONF = """[containers]
 default_ulimits = ["nofile=1024:20000", "nproc=10000:10000"]
@@ -41,6 +43,28 @@ def _call(*command: str, stdin: str | None = None, env: dict[str, str] | None = 
     return done.stdout.strip()
 
 
+def processes(directory: str, *names: str) -> list[int]:
+    """The processes whose command line names the directory and whose name begins with one of these."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{entry}/comm", encoding="utf-8", errors="replace") as file:
+                name = file.read().strip()
+            with open(f"/proc/{entry}/cmdline", encoding="utf-8", errors="replace") as file:
+                if name.startswith(names) and directory in file.read():
+                    found.append(int(entry))
+    return found
+
+
+def pss_kib(pids: list[int]) -> int:
+    """The memory of these processes, what they share with others counted in parts. Source: proc(5), smaps_rollup."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            total += next((int(line.split()[1]) for line in file if line.startswith("Pss:")), 0)
+    return total
+
+
 class Peer:
     """An engine with the image in it."""
 
@@ -55,6 +79,14 @@ class Peer:
     def bridged(self) -> Timed | None:
         """`true` in a container on a bridge."""
         return None
+
+    def detached(self, name: str) -> list[str]:
+        """The command that leaves a container of that name behind, sleeping."""
+        raise NotImplementedError
+
+    def helpers(self) -> list[int]:
+        """The processes that stay with the containers for their sake: monitors, shims."""
+        raise NotImplementedError
 
 
 class Hull(Peer):
@@ -75,6 +107,15 @@ class Hull(Peer):
     def bridged(self) -> Timed:
         return Timed("hull", [self._command, "run", "--rm", IMAGE, "/bin/true"], self.env)
 
+    def command(self, *words: str) -> list[str]:
+        return [self._command, *words]
+
+    def detached(self, name: str) -> list[str]:
+        return self.command("run", "-d", "--network", "none", "--name", name, IMAGE, *SLEEP)
+
+    def helpers(self) -> list[int]:
+        return processes(self.paths["run"], "hull-monitor", "hull-spawner")
+
     def close(self) -> None:
         from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
         from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
@@ -90,6 +131,7 @@ class Docker(Peer):
     name = "docker"
 
     def __init__(self, directory: str, rootfs: str) -> None:
+        self._directory = directory
         self.host = f"unix://{directory}/docker.sock"
         self.env = {"DOCKER_HOST": self.host, "DOCKER_CONFIG": f"{directory}/docker-client"}
         self._log = open(f"{directory}/dockerd.log", "wb")
@@ -133,6 +175,15 @@ class Docker(Peer):
         command = ["docker", "run", "--rm", "--network", "bench", IMAGE, "/bin/true"]
         return Timed("docker", command, self.env) if self._has_network else None
 
+    def command(self, *words: str) -> list[str]:
+        return ["docker", *words]
+
+    def detached(self, name: str) -> list[str]:
+        return self.command("run", "-d", "--network", "none", "--name", name, IMAGE, *SLEEP)
+
+    def helpers(self) -> list[int]:
+        return processes(f"{self._directory}/docker-exec", "containerd-shim")
+
     def close(self) -> None:
         with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
             containers = _call("docker", "ps", "-aq", env=self.env).split()
@@ -153,6 +204,7 @@ class Podman(Peer):
     name = "podman"
 
     def __init__(self, directory: str, rootfs: str) -> None:
+        self._directory = directory
         with open(f"{directory}/containers.conf", "w", encoding="utf-8") as file:
             file.write(PODMAN_CONF)
         self.env = {"CONTAINERS_CONF": f"{directory}/containers.conf"}
@@ -173,17 +225,32 @@ class Podman(Peer):
     def bridged(self) -> Timed:
         return self._run("bridge")
 
+    def command(self, *words: str) -> list[str]:
+        return [*self._command, *words]
+
+    def detached(self, name: str) -> list[str]:
+        options = ["--cgroup-parent", "/hull-bench", "--network", "none", "--name", name]
+        return self.command("run", "-d", *options, IMAGE, *SLEEP)
+
+    def helpers(self) -> list[int]:
+        return processes(f"{self._directory}/podman", "conmon")
+
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
             _call(*self._command, "rm", "-fa", env=self.env)
 
 
 class Runtime(Peer):
-    """An OCI runtime alone: no image, no overlay, no network, nobody who watches."""
+    """An OCI runtime alone: no image, no overlay, no network, nobody who watches.
+
+    One that refuses this host's mix of cgroup versions is run in a mount namespace that shows version 2 alone, which
+    it enters by nsenter: a millisecond that is counted too.
+    """
 
     def __init__(self, name: str, directory: str, rootfs: str) -> None:
         self.name = name
         self._bundle = f"{directory}/{name}-bundle"
+        self._namespace: subprocess.Popen[bytes] | None = None
         os.makedirs(f"{self._bundle}/rootfs")
         _call("tar", "-xf", rootfs, "-C", f"{self._bundle}/rootfs")
         self.version = _call(name, "--version").splitlines()[0].split()[-1]
@@ -197,26 +264,68 @@ class Runtime(Peer):
         with open(path, "w", encoding="utf-8") as file:
             json.dump(config, file)
         self._command = [name, "--root", f"{directory}/{name}-root", "run", "bench"]
-        _call("env", "-C", self._bundle, *self._command)
+        try:
+            _call("env", "-C", self._bundle, *self._command)
+        except RuntimeError:
+            self._enter_version_2()
+
+    def _enter_version_2(self) -> None:
+        script = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && echo && exec sleep infinity"
+        self._namespace = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE)
+        assert self._namespace.stdout is not None
+        self._namespace.stdout.readline()
+        self._command = ["nsenter", "-m", "-t", str(self._namespace.pid), "--wdns=.", *self._command]
+        try:
+            _call("env", "-C", self._bundle, *self._command)
+        except BaseException:
+            self.close()
+            raise
 
     def plain(self) -> Timed:
         return Timed(f"{self.name} alone", self._command, {}, self._bundle)
 
     def close(self) -> None:
+        if self._namespace is not None:
+            self._namespace.kill()
+            self._namespace.wait()
+
+
+class Floor(Peer):
+    """The kernel alone: namespaces, an overlay, pivot_root and execve by a C program of forty lines."""
+
+    name = "floor"
+
+    def __init__(self, directory: str, rootfs: str) -> None:
+        self._directory, self._program = f"{directory}/floor", f"{directory}/floor/floor"
+        for name in ("lower", "upper", "work", "root"):
+            os.makedirs(f"{self._directory}/{name}")
+        _call("gcc", "-O2", "-o", self._program, f"{ROOT}/tests/bench/floor.c")
+        _call("tar", "-xf", rootfs, "-C", f"{self._directory}/lower")
+        os.makedirs(f"{self._directory}/lower/proc", exist_ok=True)
+        self.version = "C"
+
+    def plain(self) -> Timed:
+        return Timed("kernel alone", [self._program, self._directory, "/bin/true"])
+
+    def close(self) -> None:
         """Nothing runs."""
 
 
+AnyPeer = Union[Hull, Docker, Podman, Runtime, Floor]
+
+
 @contextlib.contextmanager
-def running_peers(directory: str, rootfs: str) -> Iterator[list[Hull | Docker | Podman | Runtime]]:
+def running_peers(directory: str, rootfs: str) -> Iterator[list[AnyPeer]]:
     """All that this machine has, ready to run; what can't be brought up is told and left out."""
-    makers: tuple[tuple[str, Callable[[], Hull | Docker | Podman | Runtime]], ...] = (
+    makers: tuple[tuple[str, Callable[[], AnyPeer]], ...] = (
         ("", lambda: Hull(directory, rootfs)),
         ("dockerd", lambda: Docker(directory, rootfs)),
         ("podman", lambda: Podman(directory, rootfs)),
         ("runc", lambda: Runtime("runc", directory, rootfs)),
         ("crun", lambda: Runtime("crun", directory, rootfs)),
+        ("gcc", lambda: Floor(directory, rootfs)),
     )
-    peers: list[Hull | Docker | Podman | Runtime] = []
+    peers: list[AnyPeer] = []
     try:
         for program, make in makers:
             if program and shutil.which(program) is None:

@@ -27,10 +27,10 @@ _INSIDE = "HULL_BENCH_INSIDE"
 sys.path[:0] = [ROOT, os.path.join(ROOT, ".collections")]
 
 from tests.bench.measure import compare, table  # noqa: E402
-from tests.bench.peers import Docker, Hull, Podman, Runtime, running_peers  # noqa: E402
+from tests.bench.peers import AnyPeer, Docker, Hull, running_peers  # noqa: E402
 from tests.support.images import busybox_layer  # noqa: E402
 
-Peers = list["Hull | Docker | Podman | Runtime"]
+Peers = list[AnyPeer]
 
 
 def measure_runs(peers: Peers, rounds: int) -> None:
