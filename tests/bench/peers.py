@@ -260,10 +260,12 @@ class Runtime(Peer):
             config = json.load(file)
         config["process"].update(args=["/bin/true"], terminal=False)
         config["process"].pop("rlimits", None)
+        if name == "crun":  # its device program raises RLIMIT_MEMLOCK, which takes a capability that not every host has
+            config["linux"].pop("resources", None)
         config["linux"]["cgroupsPath"] = f"/hull-bench/{name}"
         with open(path, "w", encoding="utf-8") as file:
             json.dump(config, file)
-        self._command = [name, "--root", f"{directory}/{name}-root", "run", "bench"]
+        self._command = [name, "--root", f"{directory}/{name}-root", "run", "--bundle", self._bundle, "bench"]
         try:
             _call("env", "-C", self._bundle, *self._command)
         except RuntimeError:
@@ -274,7 +276,7 @@ class Runtime(Peer):
         self._namespace = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE)
         assert self._namespace.stdout is not None
         self._namespace.stdout.readline()
-        self._command = ["nsenter", "-m", "-t", str(self._namespace.pid), "--wdns=.", *self._command]
+        self._command = ["nsenter", "-m", "-t", str(self._namespace.pid), *self._command]
         try:
             _call("env", "-C", self._bundle, *self._command)
         except BaseException:
