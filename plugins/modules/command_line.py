@@ -95,8 +95,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def executable(interpreter: str) -> bytes:
     """The file's content, of the sources that came with this module."""
-    # The command's own imports make Ansible send the whole engine along with this module.
-    from ansible_collections.hull.engine.plugins.module_utils._cli import main
+    # The command's own imports make Ansible send the whole engine along with this module; nothing imports `bundled`.
+    from ansible_collections.hull.engine.plugins.module_utils._cli import bundled, main  # noqa: F401
     from ansible_collections.hull.engine.plugins.module_utils._module.command_line import build, sources_beside
 
     return build(sources_beside(main.__loader__, main.__file__), interpreter)

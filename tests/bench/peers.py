@@ -90,16 +90,29 @@ class Peer:
 
 
 class Hull(Peer):
-    """Ours."""
+    """Ours, with the command as the host role installs it, for the Python that most hosts run it by."""
 
     name = "hull"
 
     def __init__(self, directory: str, rootfs: str) -> None:
         self.paths = {name: f"{directory}/hull/{name}" for name in ("root", "run", "config")}
         self.env = {f"HULL_{name.upper()}": path for name, path in self.paths.items()}
-        self._command = f"{ROOT}/bin/hull"
+        self._command = f"{directory}/hull/command"
+        self._install()
         _call(self._command, "import", rootfs, IMAGE, env=self.env)
         self.version = _call(self._command, "version", "--format", "{{.Version}}, Python {{.Python}}")
+
+    def _install(self) -> None:
+        os.makedirs(os.path.dirname(self._command))
+        script = (
+            "import sys; "
+            "from ansible_collections.hull.engine.plugins.module_utils._module import command_line as built; "
+            "sources = built.sources_beside(None, built.__file__); "
+            "sys.stdout.buffer.write(built.build(sources, built.lasting_interpreter()))"
+        )
+        with open(self._command, "wb") as file:
+            subprocess.run(["/usr/bin/python3", "-c", script], cwd=f"{ROOT}/.collections", stdout=file, check=True)
+        os.chmod(self._command, 0o755)
 
     def plain(self) -> Timed:
         return Timed("hull", [self._command, "run", "--rm", "--network", "none", IMAGE, "/bin/true"], self.env)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""The `hull` command as one executable file: the engine's sources and their bytecode in a zip archive.
+"""The `hull` command as one executable file: the engine's code, and its sources in a zip archive.
 
 The sources come from where this module's own process got them, so command and modules are always of one version. The
-same sources and the same Python give the same bytes. Bytecode carries its source's hash and is not checked at start;
-another Python than the one it was made by ignores it and compiles the source.
+same sources and the same Python give the same bytes. In front lies what the shell reads, then code objects with an
+index (`_cli/bundled.py`), because to look through a zip archive takes longer than to start a container. Another Python
+than the one that made the file takes the sources and compiles them.
 
-Source: PEP 441 (zip archives as programs), PEP 552 (pyc files by hash).
+Source: PEP 441 (zip archives as programs).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import io
 import os
 import sys
 import zipfile
-from importlib.util import MAGIC_NUMBER, source_hash
+from importlib.util import MAGIC_NUMBER
 from marshal import dumps
 
 from .._base.errors import Unsupported
@@ -39,12 +40,20 @@ os._exit(main(sys.argv[1:]))
 _LAUNCHER = """\
 #!/bin/sh
 exec '{interpreter}' -IS -c 'import os, sys
+from _frozen_importlib_external import MAGIC_NUMBER
 sys.path.insert(0, sys.argv[1])
+if MAGIC_NUMBER.hex() == "{magic}":
+    from marshal import loads
+    with open(sys.argv[1], "rb", 0) as file:
+        file.seek({start:<10})
+        code = {{}}
+        exec(loads(file.read({size:<10})), code)
+    code["install"](sys.argv[1], {index_start:<10}, {index_size:<10})
 from hull._cli.main import main
 os._exit(main(sys.argv[2:]))' "$0" "$@"
 """
 _LASTING_NAMES = ("/usr/bin/python3", "/usr/libexec/platform-python", "/usr/local/bin/python3")
-_UNCHECKED_HASH = 0b01
+_BUNDLED = "_cli/bundled.py"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -95,27 +104,55 @@ def lasting_interpreter() -> str:
 
 
 def build(sources: dict[str, bytes], interpreter: str) -> bytes:
-    """The executable: lines for the shell that name the interpreter, then the archive. Deterministic."""
+    """The executable. Deterministic. `sources` by their path below module_utils, as `sources_beside` gives them."""
     files = {"__main__.py": _START, f"{PACKAGE}/__init__.py": b""}
     for path, source in sources.items():
         files[f"{PACKAGE}/{path}"] = source
         files.setdefault(f"{PACKAGE}/{path.partition('/')[0]}/__init__.py", b"")
-    buffer = io.BytesIO()
-    buffer.write(_LAUNCHER.format(interpreter=interpreter.replace("'", "'\\''")).encode())
-    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+    buffer = io.BytesIO(_with_code(files, interpreter))
+    buffer.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(files):
             _add(archive, path, files[path])
-            _add(archive, path + "c", bytecode(files[path], path))
     return buffer.getvalue()
 
 
-def bytecode(source: bytes, path: str) -> bytes:
-    """A pyc file of the source that is used without looking at the source."""
-    code = compile(source, path, "exec", dont_inherit=True, optimize=0)
-    return MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little") + source_hash(source) + dumps(code)
+def _with_code(files: dict[str, bytes], interpreter: str) -> bytes:
+    """What lies in front of the archive: the launcher, the importer's code, all other code, the index."""
+    from .._runtime.launch_code import version_of
+
+    start = len(_launcher(interpreter, 0, 0, 0, 0))
+    importer = _code(files[f"{PACKAGE}/{_BUNDLED}"], _BUNDLED)
+    pieces, at, index = [importer], start + len(importer), {}
+    for path in sorted(path for path in files if path.startswith(f"{PACKAGE}/")):
+        code = _code(files[path], path.partition("/")[2]) if files[path] else b""
+        index[path[: -len(".py")].replace("/", ".").replace(".__init__", "")] = (at, len(code))
+        pieces.append(code)
+        at += len(code)
+    launch_version = version_of({path.partition("/")[2]: files[path] for path in files})
+    table = dumps((index, launch_version))
+    return b"".join((_launcher(interpreter, start, len(importer), at, len(table)), *pieces, table))
+
+
+def _launcher(interpreter: str, start: int, size: int, index_start: int, index_size: int) -> bytes:
+    """What the shell reads; as long whatever the numbers are."""
+    return _LAUNCHER.format(
+        interpreter=interpreter.replace("'", "'\\''"),
+        magic=MAGIC_NUMBER.hex(),
+        start=start,
+        size=size,
+        index_start=index_start,
+        index_size=index_size,
+    ).encode()
+
+
+def _code(source: bytes, path: str) -> bytes:
+    """A file's marshalled code object."""
+    return dumps(compile(source, path, "exec", dont_inherit=True, optimize=0))
 
 
 def _add(archive: zipfile.ZipFile, path: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(path, _EPOCH)
     entry.external_attr = 0o644 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
     archive.writestr(entry, content)

@@ -33,8 +33,9 @@ _LARGEST = 64 * 1024 * 1024
 class CompiledCode:
     """A finder and loader for the engine's files in one payload, and the file that keeps their code objects.
 
-    File: 16 bytes of key, then a marshalled dict of code objects by dotted name below module_utils. The key covers
-    the Python and the CRC of each file in the payload.
+    File: 16 bytes of key, then a marshalled pair: code objects by dotted name below module_utils, and the version of
+    the launch code, for which 75 sources would be unpacked otherwise. The key covers the Python and the CRC of each
+    file in the payload.
     """
 
     def __init__(self, path: str, importer: Any, base: str) -> None:
@@ -44,8 +45,10 @@ class CompiledCode:
         self._base = base
         self._files: dict[str, str] = {}  # dotted name to path
         self._key = self._read_directory()
-        self._codes: dict[str, CodeType] = self._read()
-        self._kept = len(self._codes)
+        self._codes: dict[str, CodeType] = {}
+        self.launch_version = ""  # launch_code.py's
+        self._read()
+        self._kept = (len(self._codes), self.launch_version)
 
     def _read_directory(self) -> bytes:
         import zipimport
@@ -62,21 +65,20 @@ class CompiledCode:
                 self._files[dotted] = f"{self.archive}/{name}"
         return state.digest()
 
-    def _read(self) -> dict[str, CodeType]:
+    def _read(self) -> None:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            return {}
+            return
         with open(fd, "rb") as file:
             facts = os.fstat(fd)
             trusted = S_ISREG(facts.st_mode) and facts.st_uid == 0 and not S_IMODE(facts.st_mode) & 0o077
             if not trusted or facts.st_size > _LARGEST or file.read(_KEY_BYTES) != self._key:
-                return {}
+                return
             try:
-                codes: dict[str, CodeType] = marshal.load(file)
+                self._codes, self.launch_version = marshal.load(file)
             except (EOFError, ValueError, TypeError):
-                return {}
-        return codes
+                return
 
     def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> ModuleSpec | None:
         """The import system's question; packages and everything else are left to others."""
@@ -110,14 +112,14 @@ class CompiledCode:
         Best effort: what can't be written is compiled again next time.
         """
         directory = os.path.dirname(self._path)
-        if len(self._codes) == self._kept or not os.path.isdir(os.path.dirname(directory)):
+        if self._kept == (len(self._codes), self.launch_version) or not os.path.isdir(os.path.dirname(directory)):
             return
         temporary = f"{self._path}.{os.getpid()}"
         try:
             os.makedirs(directory, 0o700, exist_ok=True)
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with open(fd, "wb") as file:
-                file.write(self._key + marshal.dumps(self._codes))
+                file.write(self._key + marshal.dumps((self._codes, self.launch_version)))
             os.rename(temporary, self._path)
         except OSError:
             try:

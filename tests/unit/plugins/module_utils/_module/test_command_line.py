@@ -17,7 +17,12 @@ def main(argv):
     os.write(1, GREETING + b" " + argv[0].encode())
     return 3
 """
-SOURCES = {"_base/words.py": b'GREETING = b"hello"', "_cli/main.py": MAIN}
+UTILS = os.path.dirname(os.path.dirname(command_line.__file__))
+SOURCES = {
+    **command_line.sources_beside(None, f"{UTILS}/_cli/main.py"),
+    "_base/words.py": b'GREETING = b"hello"',
+    "_cli/main.py": MAIN,
+}
 
 
 def _run(path):
@@ -39,6 +44,26 @@ def test_another_python_ignores_the_bytecode(tmp_path, monkeypatch):
     path.write_bytes(command_line.build(SOURCES, sys.executable))
     path.chmod(0o755)
     assert _run(str(path)).stdout == "hello you there"
+
+
+def test_the_version_of_the_launch_code_is_in_the_file_as_the_sources_give_it(tmp_path):
+    asked = b"""
+import os
+from .._runtime import launch_code
+
+def main(argv):
+    known = launch_code.version()
+    launch_code._known.clear()
+    __loader__.launch_version = ""
+    os.write(1, f"{known} {launch_code.version()} {launch_code.__loader__.archive}".encode())
+    return 0
+"""
+    path = tmp_path / "hull"
+    path.write_bytes(command_line.build({**SOURCES, "_cli/main.py": asked}, sys.executable))
+    path.chmod(0o755)
+    known, computed, archive = _run(str(path)).stdout.split()
+    assert known == computed
+    assert archive == str(path)
 
 
 def test_the_same_sources_give_the_same_bytes():
