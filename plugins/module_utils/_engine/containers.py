@@ -224,6 +224,7 @@ def remove(engine: Engine, record: ContainerRecord, *, force: bool = False, volu
     from .declared import plan_of
 
     with lock(engine.paths, "container", record.name):
+        record = engine.records.container(record.id) or record  # a start has chosen host ports meanwhile
         if state(engine, record).is_up:
             if not force:
                 raise Conflict(
