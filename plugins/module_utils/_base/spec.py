@@ -157,6 +157,9 @@ class ContainerSpec(Value):
     log_max_size_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 3
     given: tuple[str, ...] = ()  # names of the options that were asked for, sorted; the others are defaults
+    log_address: str = ""  # where syslog listens: unixgram:///path, udp://host:port, tcp://host:port; empty: /dev/log
+    log_facility: str = "daemon"  # syslog's
+    log_format: str = "rfc3164"  # syslog's: or rfc5424
 
 
 _NESTED = {"mounts": MountSpec, "ports": PortSpec, "devices": DeviceSpec, "device_rules": DeviceRuleSpec}

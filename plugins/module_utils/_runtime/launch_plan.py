@@ -102,6 +102,10 @@ class LogPlan(Value):
     driver: str = "json-file"  # none, journald, syslog: these two beside the file
     tag: str = ""  # the name in journald and syslog, expanded
     blocking: bool = False
+    address: str = ""  # where the driver's receiver listens: unixgram:///path, udp://address:port, tcp://address:port
+    facility: int = 3  # syslog's
+    format: str = "rfc3164"  # syslog's: or rfc5424
+    image: str = ""  # the image's name, for journald
 
 
 class LaunchPlan(Value):
