@@ -34,6 +34,12 @@ def _execution() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _copying() -> tuple[Command, ...]:
+    from .copying import COMMANDS
+
+    return COMMANDS
+
+
 def _listing() -> tuple[Command, ...]:
     from .listing import COMMANDS
 
@@ -106,6 +112,7 @@ HOMES: dict[str, Home] = {
     "start": _running,
     "attach": _running,
     "exec": _execution,
+    "cp": _copying,
     "stop": _lifecycle,
     "restart": _lifecycle,
     "kill": _lifecycle,
@@ -175,7 +182,7 @@ _LONG_FORMS = {
     "volume remove": "volume rm",
 }
 _SECTIONS = (
-    ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach commit").split()),
+    ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach cp commit").split()),
     ("Looking at them", "ps logs top port inspect diff export".split()),
     ("Images", "pull push images tag rmi load save import history squash verify".split()),
     ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),

@@ -65,7 +65,7 @@ class Packer:
                 yield header_of(_entry(path, HARD_LINK, status, link=first))
                 return
         if S_ISREG(mode):
-            yield from _regular(directory, name, path)
+            yield from self.regular(directory, name, path)
         elif S_ISLNK(mode):
             yield header_of(_entry(path, SYMLINK, status, link=os.readlink(name, dir_fd=directory)))
         elif S_ISFIFO(mode) or S_ISCHR(mode) or S_ISBLK(mode):
@@ -73,6 +73,10 @@ class Packer:
             entry = _entry(path, kind, status, device=(os.major(status.st_rdev), os.minor(status.st_rdev)))
             entry.xattrs = kept_attributes(named(directory, name))
             yield header_of(entry)
+
+    def regular(self, directory: int, name: bytes, path: bytes) -> Iterator[bytes]:
+        """The entry of a regular file with its content; nothing where it has gone."""
+        return _regular(directory, name, path)
 
 
 def _entry(

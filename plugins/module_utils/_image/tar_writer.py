@@ -20,7 +20,7 @@ from .tar_headers import BLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 END = bytes(2 * BLOCK)
@@ -52,12 +52,35 @@ def make_entry(name: bytes, kind: bytes = FILE, **fields: Any) -> Entry:
     return entry
 
 
-def header_of(entry: Entry) -> bytes:
-    """The blocks that stand before an entry's data. A directory's name may come with or without its final slash."""
+def sparse_header_of(entry: Entry, pieces: list[tuple[int, int]]) -> bytes:
+    """The blocks before the data of a file with holes: its data are the pieces, (offset, length) in order, joined.
+
+    `entry.size` is the file's whole size. GNU tar's form 1.0, which Go's and BSD's readers know too.
+    """
+    numbers = (len(pieces), *(number for piece in pieces for number in piece))
+    table = b"".join(b"%d\n" % number for number in numbers)
+    table += bytes(-len(table) % BLOCK)
+    records = [
+        (b"GNU.sparse.major", b"1"),
+        (b"GNU.sparse.minor", b"0"),
+        (b"GNU.sparse.realsize", b"%d" % entry.size),
+    ]
+    real_size, entry.size = entry.size, len(table) + sum(length for _, length in pieces)
+    try:
+        return header_of(entry, records) + table
+    finally:
+        entry.size = real_size
+
+
+def header_of(entry: Entry, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """The blocks that stand before an entry's data. A directory's name may come with or without its final slash.
+
+    `more` are further pax records.
+    """
     name = entry.name
     if entry.kind == DIRECTORY and not name.endswith(b"/"):
         name += b"/"
-    records: list[tuple[bytes, bytes]] = []
+    records = list(more)
     prefix = b""
     if len(name) > _NAME:
         prefix, short = _split(name)
