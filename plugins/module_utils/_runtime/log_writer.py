@@ -22,21 +22,35 @@ from time import time_ns
 from .._base.clock import format_time
 from .launch_plan import LogPlan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Forward = Callable[[str, bytes], None]
+
 MAX_LINE = 16 * 1024
+_HEAD = '{"log":'
+_BACKSLASH = "\x01"  # stands for an escaped one meanwhile; ASCII JSON has no such character
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class LogWriter:
-    """One container's log. A write that fails (a full disk) is counted, never raised, and told in the log later."""
+    """One container's log. A write that fails (a full disk) is counted, never raised, and told in the log later.
 
-    def __init__(self, plan: LogPlan) -> None:
+    With `blocking` the records that could not be written are kept instead, and `holds_up` says so until they are.
+    `forward` gets the output too, in the pieces of `cut`.
+    """
+
+    def __init__(self, plan: LogPlan, forward: Forward | None = None) -> None:
         self._path = plan.path
-        self._limit = plan.max_size_bytes
-        self._files = max(plan.max_files, 1)
+        self._forward = forward
         self._partial = {"stdout": b"", "stderr": b""}
         self._size = 0
         self._fd = -1
+        self._held = b""
+        self._untold = 0
         self.lost_bytes = 0
+        self.configure(plan)
         self._open()
 
     def _open(self) -> None:
@@ -44,79 +58,106 @@ class LogWriter:
         self._size = os.fstat(self._fd).st_size
 
     def configure(self, plan: LogPlan) -> None:
-        """Change size and number of files; the path stays."""
+        """Change size and number of files, and whether the container waits; the path stays."""
+        fewer = range(max(plan.max_files, 1), self._files) if self._fd >= 0 else ()
         self._limit, self._files = plan.max_size_bytes, max(plan.max_files, 1)
+        self._blocking = plan.blocking
+        for number in fewer:
+            try:
+                os.unlink(f"{self._path}.{number}")
+            except OSError:
+                pass
 
     def write(self, stream: str, data: bytes) -> None:
         """Take a piece of output as it was read; an unfinished line waits for its end."""
-        lines = (self._partial[stream] + data).split(b"\n")
-        rest = lines.pop()
-        if not lines and len(rest) <= MAX_LINE:
-            self._partial[stream] = rest
-            return
+        pieces, self._partial[stream] = cut(self._partial[stream] + data)
         tail = _tail(stream)
-        records: list[str] = []
-        for line in lines:
-            if len(line) >= MAX_LINE:
-                line = self._split(line, tail, records)
-            records.append(_record(line + b"\n", tail))
-        self._partial[stream] = self._split(rest, tail, records)
-        self._append(records)
-
-    @staticmethod
-    def _split(line: bytes, tail: str, records: list[str]) -> bytes:
-        while len(line) > MAX_LINE:
-            records.append(_record(line[:MAX_LINE], tail))
-            line = line[MAX_LINE:]
-        return line
+        for piece in pieces:
+            self._append(_records(piece, tail))
+            if self._forward is not None:
+                self._forward(stream, piece)
 
     def finish(self) -> None:
         """Write unfinished lines; the container's output has ended."""
         for stream, rest in self._partial.items():
             if rest:
-                self._append([_record(rest, _tail(stream))])
+                self._append(_records(rest, _tail(stream)))
+                if self._forward is not None:
+                    self._forward(stream, rest)
             self._partial[stream] = b""
 
     def close(self) -> None:
         """Finish and close."""
         self.finish()
+        if self.holds_up():
+            self._lose(len(self._held))
+            self._held = b""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    def _append(self, records: list[str]) -> None:
-        """Append whole records, each file at most to its limit but holding at least one."""
-        if self.lost_bytes:
-            note = f"[hull: {self.lost_bytes} bytes of log could not be written]\n"
-            records = [_record(note.encode(), _tail("stderr")), *records]
-        chunk: list[str] = []
-        size = self._size
-        for record in records:
-            if self._limit and size and size + len(record) > self._limit:
-                self._flush(chunk)
-                self._rotate()
-                chunk, size = [], self._size
-            chunk.append(record)
-            size += len(record)
-        self._flush(chunk)
+    def holds_up(self) -> bool:
+        """Whether the container should wait, because records wait to be written; they are tried again here."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._append(held)
+        return bool(self._held)
 
-    def _flush(self, records: list[str]) -> None:
-        chunk = "".join(records).encode("ascii")
+    def _append(self, records: bytes) -> None:
+        """Append whole records, each file at most to its limit but holding at least one."""
+        if self._held and self.holds_up():
+            self._lose(len(records))
+            return
+        if self._untold:
+            note = f"[hull: {self._untold} bytes of log could not be written]\n"
+            if not self._flush(_records(note.encode(), _tail("stderr"))):
+                self._fail(records)
+                return
+            self._untold = 0
+        while records:
+            end = self._fitting(records)
+            if end and not self._flush(records[:end]):
+                self._fail(records)
+                return
+            records = records[end:]
+            if records:
+                self._rotate()
+
+    def _fitting(self, records: bytes) -> int:
+        """How much of them, in whole records, goes into the present file."""
+        room = self._limit - self._size if self._limit else len(records)
+        if len(records) <= room:
+            return len(records)
+        end = records.rfind(b"\n", 0, room) + 1 if room > 0 else 0
+        return end if end or self._size else records.find(b"\n") + 1
+
+    def _fail(self, records: bytes) -> None:
+        if self._blocking:
+            self._held = records
+        else:
+            self._lose(len(records))
+
+    def _lose(self, count: int) -> None:
+        self.lost_bytes += count
+        self._untold += count
+
+    def _flush(self, records: bytes) -> bool:
         try:
             if self._fd < 0:
                 self._open()
-            written = os.write(self._fd, chunk) if chunk else 0
-            if written < len(chunk):
+            written = os.write(self._fd, records)
+            if written < len(records):
                 os.ftruncate(self._fd, self._size)  # half a record would damage the next one
                 raise OSError(ENOSPC, "short write")
-            self._size += written
-            self.lost_bytes = 0
         except OSError:
-            self.lost_bytes += len(chunk)
+            return False
+        self._size += written
+        return True
 
     def _rotate(self) -> None:
         """`log` becomes `log.1`, `log.1` `log.2` and so on; the oldest goes."""
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
         try:
             for number in range(self._files - 1, 0, -1):
                 source = f"{self._path}.{number - 1}" if number > 1 else self._path
@@ -133,11 +174,50 @@ class LogWriter:
                 self._size = 0
         except OSError:
             self._fd = -1
+            self._size = 0
+
+
+def cut(data: bytes) -> tuple[list[bytes], bytes]:
+    """Output in pieces, and the unfinished line at its end. Pure.
+
+    A piece is a number of whole lines, none of them beyond 16 KiB, or 16 KiB of one line without its end.
+    """
+    end = data.rfind(b"\n") + 1
+    block, rest = data[:end], data[end:]
+    if _has_only_short_lines(block):
+        pieces = [block] if block else []
+    else:
+        pieces = []
+        for line in block.split(b"\n")[:-1]:
+            pieces += _slices(line)
+            pieces[-1] += b"\n"
+    if len(rest) > MAX_LINE:
+        *full, rest = _slices(rest)
+        pieces += full
+    return pieces, rest
+
+
+def _has_only_short_lines(block: bytes) -> bool:
+    """Whether no line is beyond 16 KiB: a newline in every 8 KiB proves it, without looking at each line."""
+    half = MAX_LINE // 2
+    return all(block.find(b"\n", at, at + half) >= 0 for at in range(0, len(block) - half, half))
+
+
+def _slices(line: bytes) -> list[bytes]:
+    return [line[at : at + MAX_LINE] for at in range(0, len(line), MAX_LINE)] or [b""]
 
 
 def _tail(stream: str) -> str:
     return f',"stream":"{stream}","time":"{format_time(time_ns())}"}}\n'
 
 
-def _record(line: bytes, tail: str) -> str:
-    return '{"log":' + encode_basestring_ascii(line.decode("utf-8", "surrogateescape")) + tail
+def _records(piece: bytes, tail: str) -> bytes:
+    """The records of a piece, one per line, made at once: a flood has a hundred thousand lines a second."""
+    ends = piece.endswith(b"\n")
+    text = encode_basestring_ascii((piece[:-1] if ends else piece).decode("utf-8", "surrogateescape"))
+    between = '\\n"' + tail + _HEAD + '"'
+    if b"\\" in piece:  # a backslash before an n looks like the escape of a newline
+        text = text.replace("\\\\", _BACKSLASH).replace("\\n", between).replace(_BACKSLASH, "\\\\")
+    else:
+        text = text.replace("\\n", between)
+    return "".join((_HEAD, text[:-1], '\\n"' if ends else '"', tail)).encode("ascii")

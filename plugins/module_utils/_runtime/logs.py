@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import time
+from select import POLLIN, poll
 
 from .._base import codec
 from .._base.clock import parse_time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FOLLOW_POLL_S = 0.05
+_LONGEST_WAIT_MS = 1000
 _BLOCK = 64 * 1024
 FILE_NAME = "container.log"
 
@@ -45,6 +47,7 @@ def read_log(
     asked whether more may come (the container runs), and False ends it after a last look. A damaged record is skipped.
     """
     reader = _Reader(f"{container_directory}/{FILE_NAME}")
+    changes = _Changes(container_directory) if follow is not None else None
     try:
         lines = reader.existing(tail)
         while True:
@@ -55,16 +58,48 @@ def read_log(
                 if until_ns and line.time_ns > until_ns:
                     return
                 yield line
-            if follow is None:
+            if follow is None or changes is None:
                 return
-            alive = follow()
             lines = reader.more()
             if not lines:
-                if not alive:
-                    return
-                time.sleep(_FOLLOW_POLL_S)
+                alive = follow()
+                lines = reader.more()
+                if not lines:
+                    if not alive:
+                        return
+                    changes.wait()
     finally:
         reader.close()
+        if changes is not None:
+            changes.close()
+
+
+class _Changes:
+    """Waits until something happens in a directory, a second at most: not all that a follower asks for is a file."""
+
+    def __init__(self, directory: str) -> None:
+        from .._sys.inotify_calls import IN_CREATE, IN_MODIFY, IN_MOVED_TO, inotify_add_watch, inotify_init1
+
+        self._fd = -1
+        try:
+            self._fd = inotify_init1()
+            inotify_add_watch(self._fd, directory, IN_MODIFY | IN_CREATE | IN_MOVED_TO)
+        except OSError:  # all of the host's instances or watches are in use
+            self.close()
+
+    def wait(self) -> None:
+        if self._fd < 0:
+            time.sleep(_FOLLOW_POLL_S)
+            return
+        watch = poll()
+        watch.register(self._fd, POLLIN)
+        if watch.poll(_LONGEST_WAIT_MS):
+            os.read(self._fd, _BLOCK)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def parse_line(raw: bytes) -> LogLine | None:
@@ -109,14 +144,8 @@ class _Reader:
     def existing(self, tail: int) -> Iterator[bytes] | list[bytes]:
         """The lines that are there; with `tail` only the last so many, read from the end."""
         fds = self._open_all()
-        try:
-            if tail < 0:
-                return self._all(fds)
-            return self._last(fds, tail)
-        except BaseException:
-            for fd in fds[:-1]:
-                os.close(fd)
-            raise
+        self._fd = fds[-1] if fds else -1
+        return self._all(fds) if tail < 0 else self._last(fds, tail)
 
     def _open_all(self) -> list[int]:
         """All files, oldest first. Opened newest first: a rotation meanwhile shows one twice, which its inode tells."""
@@ -128,19 +157,15 @@ class _Reader:
                 fd = os.open(f"{self._path}.{number}" if number else self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 if number:
-                    break
-                number += 1
-                continue
-            status = os.fstat(fd)
-            if status.st_ino in seen:
-                os.close(fd)
+                    return fds
             else:
-                seen.add(status.st_ino)
-                fds.insert(0, fd)
-                if number == 0:
-                    self._fd = fd
+                inode = os.fstat(fd).st_ino
+                if inode in seen:
+                    os.close(fd)
+                else:
+                    seen.add(inode)
+                    fds.insert(0, fd)
             number += 1
-        return fds
 
     def _all(self, fds: list[int]) -> Iterator[bytes]:
         try:
@@ -172,30 +197,37 @@ class _Reader:
         return lines
 
     def more(self) -> list[bytes]:
-        """The complete lines that came since the last call."""
-        if self._fd < 0:
-            try:
-                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
+        """The complete lines that came since the last call; about as many as a block holds."""
+        while True:
+            if self._fd < 0 and not self._advance():
                 return []
-        block = os.read(self._fd, _BLOCK)
-        if not block and self._rotated():
             block = os.read(self._fd, _BLOCK)
-        lines = (self._rest + block).split(b"\n")
-        self._rest = lines.pop()
-        return lines
+            if not block and not self._advance():
+                return []
+            lines = (self._rest + block).split(b"\n")
+            self._rest = lines.pop()
+            if lines:
+                return lines
 
-    def _rotated(self) -> bool:
-        """Whether the name means another file now; that file is opened then, its predecessor having been read out."""
+    def _advance(self) -> bool:
+        """Go on to the file that came after the present one, which has been read out. False where there is none."""
         try:
-            status = os.stat(self._path)
+            newest = os.stat(self._path).st_ino
         except FileNotFoundError:
             return False
-        if status.st_ino == os.fstat(self._fd).st_ino:
+        own = os.fstat(self._fd).st_ino if self._fd >= 0 else 0
+        if newest == own:
             return False
-        successor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        os.close(self._fd)
-        self._fd, self._rest = successor, b""
+        fds = self._open_all()
+        later = [fd for fd in fds if os.fstat(fd).st_ino == own]
+        following = fds[fds.index(later[0]) + 1 :] if later else fds
+        for fd in fds:
+            if fd not in following[:1]:
+                os.close(fd)
+        if not following:
+            return False
+        self.close()
+        self._fd, self._rest = following[0], b""
         return True
 
 

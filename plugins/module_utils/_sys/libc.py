@@ -39,6 +39,8 @@ _NUMBERS = {
     "bpf": (321, 280),
     "keyctl": (250, 219),
     "memfd_create": (319, 279),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
     "pidfd_send_signal": (424, 424),
     "open_tree": (428, 428),
     "move_mount": (429, 429),

@@ -159,3 +159,65 @@ def test_following_goes_on_across_rotations_until_the_container_ends(tmp_path: P
 
     assert [line.data for line in read_log(str(tmp_path), follow=more)] == [b"%d\n" % number for number in range(30)]
     log.close()
+
+
+def test_s41_a_record_larger_than_a_block_of_the_reader_ends_nothing(tmp_path: Path) -> None:
+    data = b"a\n" + b"\0" * 16384 + b"\nb\n"  # each NUL is six characters in the file
+    log = writer(tmp_path)
+    log.write("stdout", data)
+    log.close()
+    assert b"".join(lines(tmp_path)) == data
+    assert b"".join(line.data for line in read_log(str(tmp_path), follow=lambda: False)) == data
+
+
+@pytest.mark.parametrize("data", [rb"\n" + b"\n", b"\\\n\\n\n" + rb"\\n\\\n" + b"\n", b'\\"\n\\u000a\n', b"\x01\\n\n"])
+def test_s41_what_looks_like_an_escape_stays_what_it_is(tmp_path: Path, data: bytes) -> None:
+    log = writer(tmp_path)
+    log.write("stdout", data)
+    log.close()
+    assert b"".join(lines(tmp_path)) == data
+    assert len(lines(tmp_path)) == data.count(b"\n")
+
+
+def test_a_follower_misses_nothing_where_several_rotations_pass_at_once(tmp_path: Path) -> None:
+    log = writer(tmp_path, 400, 5)
+    written = 0
+
+    def more() -> bool:
+        nonlocal written
+        if written == 96:
+            return False
+        for _ in range(12):  # about three files
+            log.write("stdout", b"%d\n" % written)
+            written += 1
+        return True
+
+    found = [line.data for line in read_log(str(tmp_path), follow=more)]
+    log.close()
+    assert found == [b"%d\n" % number for number in range(len(found))] and len(found) == 96
+
+
+def test_a_log_that_may_have_fewer_files_from_now_on_has_them_at_once(tmp_path: Path) -> None:
+    log = writer(tmp_path, 1000, 4)
+    for number in range(200):
+        log.write("stdout", b"line %d\n" % number)
+    log.configure(LogPlan(f"{tmp_path}/container.log", 500, 2))
+    assert sorted(os.listdir(tmp_path)) == ["container.log", "container.log.1"]
+    for number in range(200):
+        log.write("stdout", b"line %d\n" % number)
+    log.close()
+    assert max(entry.stat().st_size for entry in os.scandir(tmp_path)) <= 500
+    assert sorted(os.listdir(tmp_path)) == ["container.log", "container.log.1"]
+
+
+def test_a_blocking_log_waits_for_a_full_disk_and_loses_nothing(tmp_path: Path) -> None:
+    log = LogWriter(LogPlan(f"{tmp_path}/container.log", 1 << 20, 3, blocking=True))
+    descriptor, log._fd = log._fd, os.open("/dev/full", os.O_WRONLY)
+    log.write("stdout", b"kept\n")
+    assert log.holds_up() and log.lost_bytes == 0
+    os.close(log._fd)
+    log._fd = descriptor
+    assert not log.holds_up()
+    log.write("stdout", b"after\n")
+    log.close()
+    assert lines(tmp_path) == [b"kept\n", b"after\n"]
