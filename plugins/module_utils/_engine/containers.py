@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .._runtime.client import Started
     from .._runtime.session import Session
     from .._runtime.state import RunState
+    from .._store.locks import Lock
     from .._store.records import ContainerRecord
     from .engine import Engine
     from .images import Progress
@@ -48,6 +49,36 @@ def find(engine: Engine, text: str) -> ContainerRecord:
     if record is None:
         raise NotFound(f"container {text}: no such container")
     return record
+
+
+class Held:
+    """`with Held(engine, record) as record:` the lock of a container's name, and the record as it is now.
+
+    Whoever looked the record up did so before: meanwhile it may have another name, other ports, or be gone. Raises
+    NotFound, Timeout.
+    """
+
+    def __init__(self, engine: Engine, record: ContainerRecord) -> None:
+        self._engine, self._record = engine, record
+        self._lock: Lock | None = None
+
+    def __enter__(self) -> ContainerRecord:
+        record = self._record
+        while True:
+            self._lock = lock(self._engine.paths, "container", record.name)
+            self._lock.__enter__()
+            now = self._engine.records.container(record.id)
+            if now is not None and now.name == record.name:
+                return now
+            self.__exit__()
+            if now is None:
+                raise NotFound(f"container {record.name}: it was removed meanwhile")
+            record = now
+
+    def __exit__(self, *_error: object) -> None:
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)
+            self._lock = None
 
 
 def state(engine: Engine, record: ContainerRecord) -> RunState:
@@ -139,7 +170,7 @@ def start(
     """
     from .starting import start_container
 
-    with lock(engine.paths, "container", record.name):
+    with Held(engine, record) as record:
         if state(engine, record).is_up:
             return None
         return start_container(engine, record, attach=attach, rows=rows, columns=columns)
@@ -171,7 +202,7 @@ def stop(
     from .._runtime import client
     from .declared import plan_of
 
-    with lock(engine.paths, "container", record.name):
+    with Held(engine, record) as record:
         if not state(engine, record).is_up:
             return False
         plan = plan_of(record)
@@ -218,41 +249,61 @@ def wait(engine: Engine, record: ContainerRecord, *, timeout_s: float = 0) -> in
 
 
 def remove(engine: Engine, record: ContainerRecord, *, force: bool = False, volumes: bool = False) -> None:
-    """Remove a stopped container, with `volumes` its anonymous volumes too; `force` kills a running one first."""
+    """Remove a stopped container, with `volumes` its anonymous volumes too; `force` kills a running one first.
+
+    Its name is free as soon as the record is gone, however long the deletion of its files takes.
+    """
     from .._runtime import client, reconcile
-    from .._store.removal import remove_container
+    from .._store.removal import empty_graves, forget_container
     from .declared import plan_of
 
-    with lock(engine.paths, "container", record.name):
-        record = engine.records.container(record.id) or record  # a start has chosen host ports meanwhile
-        if state(engine, record).is_up:
-            if not force:
-                raise Conflict(
-                    f"remove container {record.name}: it is running", hint="stop it first, or remove it with force"
-                )
-            client.stop(engine.paths, record.id, 9, 0)
-        reconcile.reconcile(engine.paths, plan_of(record))
-        remove_container(engine.paths, engine.records, record, volumes=volumes)
+    killed = force and state(engine, record).is_up
+    if killed:
+        client.stop(engine.paths, record.id, 9, 0)  # at once, also where somebody waits for it to stop by itself
+    try:
+        with Held(engine, record) as record:
+            if state(engine, record).is_up:
+                if not force:
+                    raise Conflict(
+                        f"remove container {record.name}: it is running", hint="stop it first, or remove it with force"
+                    )
+                client.stop(engine.paths, record.id, 9, 0)
+            reconcile.reconcile(engine.paths, plan_of(record))
+            graves = forget_container(engine.paths, engine.records, record, volumes=volumes)
+    except NotFound:
+        if not killed:
+            raise
+        return  # it was to be removed at its end
+    empty_graves(graves)
 
 
 def rename(engine: Engine, record: ContainerRecord, name: str) -> None:
-    """Give a container another name. Raises Conflict where that is taken."""
+    """Give a container, running or not, another name. Raises Conflict where that is taken."""
     from .._base.codec import render
     from .._base.names import check_name
     from .._base.spec import to_record
     from .._base.values import replace
+    from .._runtime import client
     from .declared import declared_spec, effective_mounts, launch_record, plan_of
 
     check_name(name)
-    spec = replace(declared_spec(record), name=name)
-    plan = replace(plan_of(record), name=name)
-    with lock(engine.paths, "container", record.name), engine.records.transaction():
-        engine.records.update_container(
-            record.id,
-            name=name,
-            spec=render(to_record(spec)),
-            launch=launch_record(plan, effective_mounts(record)),
-        )
+    with Held(engine, record) as record:
+        if name == record.name:
+            raise Conflict(f"rename container {name}: it has this name already")
+        spec = replace(declared_spec(record), name=name)
+        plan = replace(plan_of(record), name=name)
+        with engine.records.transaction():
+            engine.records.update_container(
+                record.id,
+                name=name,
+                spec=render(to_record(spec)),
+                launch=launch_record(plan, effective_mounts(record)),
+            )
+        try:
+            if state(engine, record).is_up:
+                client.update(engine.paths, plan)
+        except Conflict:
+            pass  # it has just ended: nobody has to be told
 
 
 def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tuple[str, ...]:
@@ -266,7 +317,7 @@ def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tupl
     from .declared import effective_mounts, launch_record, plan_of
     from .resolve import with_limits
 
-    with lock(engine.paths, "container", record.name):
+    with Held(engine, record) as record:
         plan = with_limits(plan_of(record), spec)
         warnings: tuple[str, ...] = ()
         if state(engine, record).is_up:

@@ -34,13 +34,19 @@ def bury(paths: Paths, directory: str) -> str:
     return grave
 
 
-def _empty(graves: list[str]) -> None:
+def empty_graves(graves: list[str]) -> None:
+    """Delete what was buried. Where that is interrupted, the next `empty_trash` does the rest."""
     for grave in filter(None, graves):
         remove_tree(grave)
 
 
 def remove_container(paths: Paths, database: Database, record: ContainerRecord, *, volumes: bool) -> None:
     """Forget a stopped container and delete its files; with `volumes` its anonymous volumes too, if nobody else's."""
+    empty_graves(forget_container(paths, database, record, volumes=volumes))
+
+
+def forget_container(paths: Paths, database: Database, record: ContainerRecord, *, volumes: bool) -> list[str]:
+    """The first part of `remove_container`, after which the container's name is free. `empty_graves` is the second."""
 
     def forget(graves: list[str]) -> None:
         with database.transaction():
@@ -51,23 +57,24 @@ def remove_container(paths: Paths, database: Database, record: ContainerRecord, 
             graves += [bury(paths, os.path.dirname(paths.volume(name))) for name in orphans]
             graves.append(bury(paths, paths.container(record.id)))
 
-    _forget_and_delete(forget)
+    graves = _forget(forget)
     remove_tree(paths.container_run(record.id))
+    return graves
 
 
-def _forget_and_delete(forget: Callable[[list[str]], None]) -> None:
-    """Do the transaction, then delete the graves that it dug. On a full disk it fails at its end, and the files go
-    first: they may be what fills it, and their removal is what was asked for."""
+def _forget(forget: Callable[[list[str]], None]) -> list[str]:
+    """Do the transaction; the graves that it dug. On a full disk it fails at its end, and the files are deleted first:
+    they may be what fills it, and their removal is what was asked for."""
     graves: list[str] = []
     try:
         forget(graves)
     except SyscallError as error:
         if error.errno != ENOSPC or not any(graves):
             raise
-        _empty(graves)
+        empty_graves(graves)
         graves = []
         forget(graves)
-    _empty(graves)
+    return graves
 
 
 def _is_orphan(database: Database, name: str) -> bool:
@@ -88,4 +95,4 @@ def remove_volume(paths: Paths, database: Database, name: str) -> None:
             database.delete_volume(name)
             graves.append(bury(paths, os.path.dirname(paths.volume(name))))
 
-    _forget_and_delete(forget)
+    empty_graves(_forget(forget))
