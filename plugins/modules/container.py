@@ -11,10 +11,14 @@ short_description: Create, start, change, stop and remove a container
 description:
   - Makes one container what the task says, and changes nothing where it already is that.
   - Options and return values are named as those of M(community.docker.docker_container) and mean the same.
-  - Limits, labels, stop signal and restart policy are changed while the container runs. A difference in anything
-    else, or in the image, means that the container is stopped, removed and made anew.
-  - Compared is what the task gives. An option that the task leaves out is not compared.
+  - Limits, labels, the health check, stop signal and timeout, the restart policy and the size of logs are changed while
+    the container runs. A difference in anything else, or in the image, means that the container is stopped, removed
+    and made anew.
+  - Compared is what the task gives. An option that the task leaves out is not compared, unless O(compare=exact).
+  - An option that can't work on the host, such as a limit without its cgroup controller, gives a warning; the rest is
+    done.
 extends_documentation_fragment:
+  - hull.engine.docker
   - hull.engine.engine
   - hull.engine.engine.attributes
 attributes:
@@ -55,6 +59,26 @@ options:
     description:
       - Which variant of the image to pull, such as V(linux/arm64). Not given, it is the host's.
     type: str
+  pull_check_mode_behavior:
+    description:
+      - What check mode tells of O(pull=always). It asks the registry and tells the truth here in either case; accepted
+        for tasks that come from community.docker.
+    type: str
+    choices: [image_not_present, always]
+    default: image_not_present
+  image_comparison:
+    description:
+      - Whose variables, labels and commands complete those of the task when it is compared with the container, those of
+        the image that the task names (V(desired-image)) or of the one that the container has (V(current-image)).
+    type: str
+    choices: [desired-image, current-image]
+    default: desired-image
+  image_label_mismatch:
+    description:
+      - What to do where the image has labels that neither the task nor the container has, V(ignore) them or V(fail).
+    type: str
+    choices: [ignore, fail]
+    default: ignore
   image_name_mismatch:
     description:
       - Whether a container whose image is the right one, but was asked for by another name, is made anew.
@@ -71,10 +95,21 @@ options:
       - Words that come before O(command). An empty list removes those of the image.
     type: list
     elements: str
+  command_handling:
+    description:
+      - V(correct) takes lists as they are. V(compatibility) joins the words of a list by spaces and splits them again
+        like a shell would, as docker_container once did.
+    type: str
+    choices: [correct, compatibility]
+    default: correct
   env:
     description:
       - Environment variables. Values are strings; put numbers and booleans into quotes.
     type: dict
+  env_file:
+    description:
+      - A file on the managed host with a C(NAME=value) on each line. O(env) wins over it.
+    type: path
   user:
     description:
       - Who executes the command, as V(name), V(uid), V(name:group) or V(uid:gid), looked up in the container.
@@ -117,6 +152,11 @@ options:
       - With V(false) the task waits until the command ends, returns its output and status, and fails where that is
         not 0. Only if this task starts it.
     type: bool
+  output_logs:
+    description:
+      - With O(detach=false), write what the command wrote to the log of Ansible's modules on the managed host too.
+    type: bool
+    default: false
   auto_remove:
     description:
       - Remove the container when its command ends.
@@ -136,6 +176,10 @@ options:
       - Stop and start a container that runs already.
     type: bool
     default: false
+  paused:
+    description:
+      - Whether the processes of the container stand still. Not given, that is left as it is.
+    type: bool
   restart_policy:
     description:
       - When a container that has ended is started again.
@@ -175,11 +219,21 @@ options:
         description:
           - How many failures in a row make it unhealthy.
         type: int
+      test_cli_compatible:
+        description:
+          - With V(true) and no O(healthcheck.test), the image's test is kept and the other suboptions change it. With
+            V(false) they say nothing then.
+        type: bool
+        default: false
   healthy_wait_timeout:
     description:
       - How many seconds O(state=healthy) waits. 0 or less is without end.
     type: float
     default: 300
+  removal_wait_timeout:
+    description:
+      - Accepted for tasks that come from community.docker. A removal is done when the task is.
+    type: float
   stop_signal:
     description:
       - The signal that asks the command to end, such as V(SIGTERM).
@@ -304,10 +358,35 @@ options:
     description:
       - How much the container keeps when the host's memory runs short.
     type: str
+  memory_swappiness:
+    description:
+      - How willingly the kernel swaps the container's memory, V(0) to V(100). Version 1 of control groups only.
+    type: int
+  kernel_memory:
+    description:
+      - How much of the kernel's memory the container may cause to be used. Few kernels have this limit.
+    type: str
+  oom_killer:
+    description:
+      - V(true) switches the killing of processes off when the memory limit is reached; they wait then. Version 1 of
+        control groups only.
+    type: bool
+  oom_score_adj:
+    description:
+      - How readily the kernel ends the container's processes when the host's memory runs out, V(-1000) to V(1000).
+    type: int
   cpus:
     description:
       - How many CPUs' time the container may use, such as V(0.5).
     type: float
+  cpu_period:
+    description:
+      - The period in microseconds in which O(cpu_quota) counts, 100000 if not given.
+    type: int
+  cpu_quota:
+    description:
+      - How many microseconds of CPU time the container may use in a period. Does not go with O(cpus).
+    type: int
   cpu_shares:
     description:
       - Its weight against others when CPU time runs short. 1024 is usual.
@@ -324,6 +403,84 @@ options:
     description:
       - How many processes and threads it may have, V(-1) is without limit. Not given, it is 2048.
     type: int
+  blkio_weight:
+    description:
+      - Its weight against others when disk time runs short, V(10) to V(1000).
+    type: int
+  device_read_bps:
+    description:
+      - How many bytes a second the container may read from a block device.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - The device on the host, such as V(/dev/sda).
+        type: str
+        required: true
+      rate:
+        description:
+          - Bytes, such as V(10M).
+        type: str
+        required: true
+  device_write_bps:
+    description:
+      - How many bytes a second the container may write to a block device.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - The device on the host, such as V(/dev/sda).
+        type: str
+        required: true
+      rate:
+        description:
+          - Bytes, such as V(10M).
+        type: str
+        required: true
+  device_read_iops:
+    description:
+      - How many operations a second the container may read from a block device.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - The device on the host, such as V(/dev/sda).
+        type: str
+        required: true
+      rate:
+        description:
+          - A number.
+        type: int
+        required: true
+  device_write_iops:
+    description:
+      - How many operations a second the container may write to a block device.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - The device on the host, such as V(/dev/sda).
+        type: str
+        required: true
+      rate:
+        description:
+          - A number.
+        type: int
+        required: true
+  cgroup_parent:
+    description:
+      - The control group below which the container's is made, from the root of the hierarchies, such as V(/tenants/a)
+        or V(machine.slice). Not given, it is the engine's own.
+    type: str
+  cgroupns_mode:
+    description:
+      - V(private) shows the container its own control group as the root, V(host) shows the host's tree.
+    type: str
+    choices: [private, host]
   shm_size:
     description:
       - The size of its C(/dev/shm). Not given, it is 64M.
@@ -354,8 +511,12 @@ options:
     elements: str
   security_opts:
     description:
-      - V(no-new-privileges), which is the default, or V(no-new-privileges:false); V(seccomp=/path/of/profile.json) or
-        V(seccomp=unconfined).
+      - V(no-new-privileges), which is the default, or V(no-new-privileges:false).
+      - V(seccomp=/path/of/profile.json) in Docker's format, or V(seccomp=unconfined). V(seccomp-compat) lets 32-bit
+        programs in, which are refused otherwise.
+      - V(apparmor=profile) and V(label=...) where the host has AppArmor or SELinux.
+      - V(mask=/path:/path) hides further paths, V(unmask=/path) or V(unmask=ALL) shows what is hidden by default;
+        V(systempaths=unconfined) is V(unmask=ALL).
     type: list
     elements: str
   read_only:
@@ -367,13 +528,61 @@ options:
       - Devices of the host to show, as V(/dev/fuse), V(/dev/sda:/dev/xvda) or V(/dev/sda:/dev/xvda:r).
     type: list
     elements: str
+  device_cgroup_rules:
+    description:
+      - Devices that may be used though they are not shown, as V(c 42:* rwm).
+    type: list
+    elements: str
+  device_requests:
+    description:
+      - Devices by a driver, as for GPUs. There is no such driver here, so any request is refused; name device nodes in
+        O(devices).
+    type: list
+    elements: dict
+    suboptions:
+      capabilities:
+        description:
+          - See community.docker.
+        type: list
+        elements: list
+      count:
+        description:
+          - See community.docker.
+        type: int
+      device_ids:
+        description:
+          - See community.docker.
+        type: list
+        elements: str
+      driver:
+        description:
+          - See community.docker.
+        type: str
+      options:
+        description:
+          - See community.docker.
+        type: dict
+  storage_opts:
+    description:
+      - V(size) limits the writable layer where the host's file system can do so, which no engine directory can yet; a
+        warning says so.
+    type: dict
+  runtime:
+    description:
+      - The container format. V(native) is the engine's own and the only one yet.
+    type: str
   pid_mode:
     description:
-      - V(host) shows the host's processes.
+      - V(host) shows the host's processes, V(container:name) those of another container.
     type: str
   ipc_mode:
     description:
-      - V(host) shares System V IPC and C(/dev/shm) with the host, V(private) does not.
+      - V(host) shares System V IPC and C(/dev/shm) with the host, V(container:name) with another container.
+      - V(private) and V(shareable) have their own, V(none) has no C(/dev/shm).
+    type: str
+  uts:
+    description:
+      - V(host) shares the host's name.
     type: str
   userns_mode:
     description:
@@ -385,9 +594,17 @@ options:
         O(ipc_mode=host) and with mounts of shared propagation. It needs Linux 5.19, and file systems that can be
         idmapped (ext4, xfs, btrfs; tmpfs from Linux 6.3) for the state directory and every mount.
     type: str
+  log_driver:
+    description:
+      - V(json-file) keeps the output in files of a limited size, V(none) keeps nothing.
+      - V(journald) and V(syslog) send it there and keep files as well.
+    type: str
   log_options:
     description:
-      - V(max-size) and V(max-file) of the log.
+      - V(max-size) and V(max-file) of the files, 10M and 3 if not given.
+      - V(tag), the name in journald and syslog, with V({{.Name}}), V({{.ID}}) and the like.
+      - V(mode), V(non-blocking) (the default, a log that can't keep up loses lines) or V(blocking).
+      - V(syslog-address), V(syslog-facility), V(syslog-format).
     type: dict
     aliases: [log_opt]
   comparisons:
@@ -396,6 +613,22 @@ options:
         V(allow_more_present) (for lists and dictionaries, the container may have more). The option C(*) stands for all.
       - Not given, values and lists are compared strictly, sets and dictionaries may have more.
     type: dict
+  compare:
+    description:
+      - V(declared) compares what the task gives, as docker_container does. What an earlier task gave and this one no
+        longer does stays.
+      - V(exact) compares also what an earlier task gave, so that removing a variable, a label, a volume or a limit from
+        the task is a change. What comes from the image never is one.
+    type: str
+    choices: [declared, exact]
+    default: declared
+  container_default_behavior:
+    description:
+      - V(compatibility) compares O(auto_remove), O(detach), O(init), O(interactive), O(memory), O(paused),
+        O(privileged), O(read_only) and O(tty) with their defaults where the task does not give them.
+    type: str
+    choices: [compatibility, no_defaults]
+    default: no_defaults
 seealso:
   - module: hull.engine.container_image
   - module: hull.engine.container_info
@@ -508,6 +741,10 @@ actions:
 """
 
 from ansible_collections.hull.engine.plugins.module_utils._module.arguments import given  # noqa: E402
+from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import (  # noqa: E402
+    DOCKER_ARGUMENTS,
+    refuse_other_hosts,
+)
 from ansible_collections.hull.engine.plugins.module_utils._module.results import outcome_result  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import (  # noqa: E402
     Task,
@@ -528,6 +765,16 @@ _HEALTHCHECK = {
     "start_period": {"type": "str"},
     "start_interval": {"type": "str"},
     "retries": {"type": "int"},
+    "test_cli_compatible": {"type": "bool", "default": False},
+}
+_BYTES_RATE = {"path": {"type": "str", "required": True}, "rate": {"type": "str", "required": True}}
+_OPERATIONS_RATE = {"path": {"type": "str", "required": True}, "rate": {"type": "int", "required": True}}
+_DEVICE_REQUEST = {
+    "capabilities": {"type": "list", "elements": "list"},
+    "count": {"type": "int"},
+    "device_ids": {"type": "list", "elements": "str"},
+    "driver": {"type": "str"},
+    "options": {"type": "dict"},
 }
 _MOUNT = {
     "target": {"type": "str", "required": True},
@@ -548,6 +795,7 @@ SPEC_ARGUMENTS: dict[str, dict[str, Any]] = {
     "command": {"type": "raw"},
     "entrypoint": {"type": "list", "elements": "str"},
     "env": {"type": "dict"},
+    "env_file": {"type": "path"},
     "user": {"type": "str"},
     "groups": {"type": "list", "elements": "str"},
     "working_dir": {"type": "str"},
@@ -574,11 +822,24 @@ SPEC_ARGUMENTS: dict[str, dict[str, Any]] = {
     "memory": {"type": "str"},
     "memory_swap": {"type": "str"},
     "memory_reservation": {"type": "str"},
+    "memory_swappiness": {"type": "int"},
+    "kernel_memory": {"type": "str"},
+    "oom_killer": {"type": "bool"},
+    "oom_score_adj": {"type": "int"},
     "cpus": {"type": "float"},
+    "cpu_period": {"type": "int"},
+    "cpu_quota": {"type": "int"},
     "cpu_shares": {"type": "int"},
     "cpuset_cpus": {"type": "str"},
     "cpuset_mems": {"type": "str"},
     "pids_limit": {"type": "int"},
+    "blkio_weight": {"type": "int"},
+    "device_read_bps": {"type": "list", "elements": "dict", "options": _BYTES_RATE},
+    "device_write_bps": {"type": "list", "elements": "dict", "options": _BYTES_RATE},
+    "device_read_iops": {"type": "list", "elements": "dict", "options": _OPERATIONS_RATE},
+    "device_write_iops": {"type": "list", "elements": "dict", "options": _OPERATIONS_RATE},
+    "cgroup_parent": {"type": "str"},
+    "cgroupns_mode": {"type": "str", "choices": ["private", "host"]},
     "shm_size": {"type": "str"},
     "ulimits": {"type": "list", "elements": "str"},
     "sysctls": {"type": "dict"},
@@ -588,9 +849,15 @@ SPEC_ARGUMENTS: dict[str, dict[str, Any]] = {
     "security_opts": {"type": "list", "elements": "str"},
     "read_only": {"type": "bool"},
     "devices": {"type": "list", "elements": "str"},
+    "device_cgroup_rules": {"type": "list", "elements": "str"},
+    "device_requests": {"type": "list", "elements": "dict", "options": _DEVICE_REQUEST},
+    "storage_opts": {"type": "dict"},
+    "runtime": {"type": "str"},
     "pid_mode": {"type": "str"},
     "ipc_mode": {"type": "str"},
+    "uts": {"type": "str"},
     "userns_mode": {"type": "str"},
+    "log_driver": {"type": "str"},
     "log_options": {"type": "dict", "aliases": ["log_opt"]},
 }
 # What to do with it.
@@ -602,6 +869,23 @@ REQUEST_ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "pull": {"type": "raw", "choices": ["missing", "always", "never", True, False], "default": "missing"},
     "platform": {"type": "str"},
+    "pull_check_mode_behavior": {
+        "type": "str",
+        "choices": ["image_not_present", "always"],
+        "default": "image_not_present",
+    },
+    "image_comparison": {"type": "str", "choices": ["desired-image", "current-image"], "default": "desired-image"},
+    "image_label_mismatch": {"type": "str", "choices": ["ignore", "fail"], "default": "ignore"},
+    "command_handling": {"type": "str", "choices": ["correct", "compatibility"], "default": "correct"},
+    "output_logs": {"type": "bool", "default": False},
+    "paused": {"type": "bool"},
+    "removal_wait_timeout": {"type": "float"},
+    "compare": {"type": "str", "choices": ["declared", "exact"], "default": "declared"},
+    "container_default_behavior": {
+        "type": "str",
+        "choices": ["compatibility", "no_defaults"],
+        "default": "no_defaults",
+    },
     "image_name_mismatch": {"type": "str", "choices": ["recreate", "ignore"], "default": "recreate"},
     "detach": {"type": "bool"},
     "cleanup": {"type": "bool", "default": False},
@@ -614,6 +898,18 @@ REQUEST_ARGUMENTS: dict[str, dict[str, Any]] = {
     "comparisons": {"type": "dict"},
 }
 ARGUMENTS = {**SPEC_ARGUMENTS, **REQUEST_ARGUMENTS}
+# What container_default_behavior=compatibility fills in.
+_OLD_DEFAULTS: dict[str, Any] = {
+    "auto_remove": False,
+    "detach": True,
+    "init": False,
+    "interactive": False,
+    "memory": "0",
+    "paused": False,
+    "privileged": False,
+    "read_only": False,
+    "tty": False,
+}
 _PULL = {"True": "always", "False": "missing"}
 
 
@@ -622,11 +918,14 @@ def request_of(options: dict[str, Any]) -> ContainerRequest:
     from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ContainerRequest
     from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec, signal_number
 
+    if options["container_default_behavior"] == "compatibility":
+        options = {**options, **{name: old for name, old in _OLD_DEFAULTS.items() if options[name] is None}}
     wanted = given(options, frozenset(SPEC_ARGUMENTS))
+    spec = container_spec({**wanted, "command_handling": options["command_handling"]})
     pull = str(options["pull"])
     return ContainerRequest(
-        spec=container_spec(wanted),
-        given=frozenset(wanted),
+        spec=spec,
+        given=frozenset(spec.given),
         state=options["state"],
         pull=_PULL.get(pull, pull),
         platform=options["platform"] or "",
@@ -640,6 +939,10 @@ def request_of(options: dict[str, Any]) -> ContainerRequest:
         keep_volumes=options["keep_volumes"],
         comparisons=options["comparisons"] or {},
         image_name_mismatch=options["image_name_mismatch"],
+        image_comparison=options["image_comparison"],
+        image_label_mismatch=options["image_label_mismatch"],
+        compare=options["compare"],
+        paused=options["paused"],
         healthy_wait_timeout_s=options["healthy_wait_timeout"],
     )
 
@@ -648,6 +951,7 @@ def ensure_container(task: Task) -> dict[str, Any]:
     """Bring the container to what the task says. Raises TaskFailed where its command ends with another status."""
     from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ensure
 
+    refuse_other_hosts(task.options)
     outcome = ensure(task.engine, request_of(task.options), check=task.check)
     result = outcome_result(outcome, "container")
     if outcome.status is not None:
@@ -663,7 +967,7 @@ def ensure_container(task: Task) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    run_module(ensure_container, ARGUMENTS, required_if=[("state", "present", ["image"])])
+    run_module(ensure_container, {**ARGUMENTS, **DOCKER_ARGUMENTS}, required_if=[("state", "present", ["image"])])
 
 
 if __name__ == "__main__":

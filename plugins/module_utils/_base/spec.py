@@ -160,6 +160,8 @@ class ContainerSpec(Value):
     log_address: str = ""  # where syslog listens: unixgram:///path, udp://host:port, tcp://host:port; empty: /dev/log
     log_facility: str = "daemon"  # syslog's
     log_format: str = "rfc3164"  # syslog's: or rfc5424
+    selinux: tuple[str, ...] = ()  # label options: disable, type:x ...
+    storage_opts: dict[str, str] = {}  # size: where the host has quotas
 
 
 _NESTED = {"mounts": MountSpec, "ports": PortSpec, "devices": DeviceSpec, "device_rules": DeviceRuleSpec}

@@ -45,6 +45,10 @@ class ContainerRequest(Value):
     comparisons: dict[str, str] = {}
     image_name_mismatch: str = "recreate"  # or ignore
     healthy_wait_timeout_s: float = 300
+    image_comparison: str = "desired-image"  # or current-image
+    image_label_mismatch: str = "ignore"  # or fail
+    compare: str = "declared"  # or exact
+    paused: bool | None = None
 
 
 class Observed(Value):

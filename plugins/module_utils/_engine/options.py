@@ -2,18 +2,22 @@
 # Copyright: the hull.engine authors
 """The container module's options, as they stand in a task, made into a ContainerSpec.
 
-The command line builds the same dict from its flags, so this is the only place that knows the forms. Pure, except that
-`~` and `.` in a volume's source are expanded. Every error is Invalid and names the option.
+The command line builds the same dict from its flags, so this and `*_options.py` beside it are the only places that know
+the forms. Pure, except that `~` and `.` in a volume's source are expanded and `env_file` is read. Every error is
+Invalid and names the option.
 """
 
 from __future__ import annotations
 
-from .._base.errors import Invalid
+from .._base.errors import Invalid, NotFound
 from .._base.names import check_name
-from .._base.spec import ContainerSpec, DeviceSpec, HealthSpec, Limits
-from .._base.units import parse_cpus, parse_duration, parse_size
+from .._base.spec import ContainerSpec, HealthSpec
+from .._base.units import parse_duration
+from .limit_options import integer, parse_limits, parse_ulimits, size
+from .log_options import parse_log
 from .mount_options import check_target, parse_mounts
 from .port_options import parse_ports
+from .security_options import check_together, parse_device_rules, parse_devices, parse_namespaces, parse_security
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +33,8 @@ SIGNALS = {
     )
 }
 RESTART_POLICIES = ("no", "always", "unless-stopped", "on-failure")
-_NUMBERED_MODES = ("container:",)
-_MIN_MEMORY = 6 * 1024 * 1024
+COMMAND_HANDLINGS = ("correct", "compatibility")
+_MAX_FILE = 1024 * 1024
 
 
 def signal_number(name: str | int, *, option: str) -> int:
@@ -48,18 +52,46 @@ def signal_number(name: str | int, *, option: str) -> int:
     return number
 
 
-def split_words(value: Any, *, option: str) -> tuple[str, ...] | None:
-    """A command given as a list, or as one string that is split like a shell would; None stays None. Raises Invalid."""
+def split_words(value: Any, *, option: str, handling: str = "correct") -> tuple[str, ...] | None:
+    """A command given as a list, or as one string that is split like a shell would; None stays None. Raises Invalid.
+
+    With the handling `compatibility` a list is joined by spaces and split again, as docker_container once did.
+    """
     if value is None:
         return None
     if isinstance(value, (list, tuple)):
-        return tuple(str(word) for word in value)
+        if handling == "correct":
+            return tuple(str(word) for word in value)
+        value = " ".join(str(word) for word in value)
     from shlex import split  # only for commands given as one string
 
     try:
         return tuple(split(str(value)))
     except ValueError as error:
         raise Invalid(f"{value!r} can't be split into words: {error}", option=option, hint="give a list") from error
+
+
+def file_lines(path: str, *, option: str) -> list[str]:
+    """The lines of a file that an option names, without empty ones and those that begin with `#`. Raises NotFound."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read(_MAX_FILE).split("\n")
+    except OSError as error:
+        raise NotFound(f"{option}: {path}: {(error.strerror or str(error)).lower()}") from error
+    stripped = (line.lstrip().rstrip("\r") for line in lines)
+    return [line for line in stripped if line.strip() and not line.startswith("#")]
+
+
+def _environment(options: dict[str, Any]) -> dict[str, str]:
+    """The variables of `env_file` and `env`, which wins."""
+    found = {}
+    path = options.get("env_file")
+    for line in file_lines(str(path), option="env_file") if path else ():
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise Invalid(f"{line!r} in {path} sets no variable", option="env_file", hint="write NAME=value")
+        found[name] = value
+    return environment({**found, **(options.get("env") or {})})
 
 
 def environment(value: dict[str, Any] | None) -> dict[str, str]:
@@ -76,77 +108,14 @@ def environment(value: dict[str, Any] | None) -> dict[str, str]:
 
 def _labels(value: dict[str, Any] | None) -> dict[str, str]:
     for name, item in (value or {}).items():
-        if isinstance(item, (dict, list, bool)):
+        if isinstance(item, (dict, list, bool, float)):
             raise Invalid(f"the value of {name} is not a string", option="labels", hint="put it into quotes")
     return {str(name): "" if item is None else str(item) for name, item in (value or {}).items()}
 
 
-def _size(options: dict[str, Any], option: str, default: int = 0) -> int:
-    value = options.get(option)
-    return default if value in (None, "") else parse_size(value, option=option)
-
-
-def _memory(options: dict[str, Any]) -> tuple[int, int, int]:
-    memory, swap = _size(options, "memory"), _size(options, "memory_swap")
-    reservation = _size(options, "memory_reservation")
-    if memory < 0 or reservation < 0:
-        memory, reservation = max(memory, 0), max(reservation, 0)
-    if 0 < memory < _MIN_MEMORY:
-        raise Invalid(f"{memory} bytes are too little", option="memory", hint="the minimum is 6M")
-    if swap > 0 and not memory:
-        raise Invalid("needs memory too", option="memory_swap", hint="it counts memory plus swap")
-    if 0 < swap < memory:
-        raise Invalid("is less than memory", option="memory_swap", hint="it counts memory plus swap")
-    if memory and reservation > memory:
-        raise Invalid("is more than memory", option="memory_reservation")
-    return memory, swap, reservation
-
-
-def _cpu_list(options: dict[str, Any], option: str) -> str:
-    text = str(options.get(option) or "").replace(" ", "")
-    for part in filter(None, text.split(",")):
-        low, dash, high = part.partition("-")
-        bounds = [low, high] if dash else [low]
-        if not all(bound.isascii() and bound.isdigit() for bound in bounds) or int(bounds[-1]) < int(low):
-            raise Invalid(f"{text!r} is not a list of numbers", option=option, hint="write it like 0-2,5")
-    return text
-
-
-def _integer(options: dict[str, Any], option: str, default: int, low: int, high: int) -> int:
-    value = options.get(option)
-    if value is None:
-        return default
-    try:
-        number = int(value)
-    except (TypeError, ValueError) as error:
-        raise Invalid(f"{value!r} is not a number", option=option) from error
-    if not low <= number <= high:
-        raise Invalid(f"{number} is not between {low} and {high}", option=option)
-    return number
-
-
-def _limits(options: dict[str, Any]) -> Limits:
-    memory, swap, reservation = _memory(options)
-    cpus = options.get("cpus")
-    shares = _integer(options, "cpu_shares", 0, 0, 262144)
-    if shares == 1:
-        raise Invalid("1 is too little", option="cpu_shares", hint="the minimum is 2")
-    pids = _integer(options, "pids_limit", Limits.pids, -1, 4194304)
-    return Limits(
-        memory_bytes=memory,
-        memory_swap_bytes=swap,
-        memory_reservation_bytes=reservation,
-        cpu_quota_us=parse_cpus(cpus, option="cpus") if cpus not in (None, "") else 0,
-        cpu_shares=shares,
-        cpuset_cpus=_cpu_list(options, "cpuset_cpus"),
-        cpuset_mems=_cpu_list(options, "cpuset_mems"),
-        pids=pids or -1,
-    )
-
-
 def _restart(options: dict[str, Any]) -> tuple[str, int]:
     policy, colon, count = str(options.get("restart_policy") or "no").partition(":")
-    retries = _integer(options, "restart_retries", 0, 0, 10**6)
+    retries = integer(options, "restart_retries", 0, 0, 10**6)
     if policy not in RESTART_POLICIES or (colon and not (count.isascii() and count.isdigit())):
         raise Invalid(f"{policy!r} is not a policy", option="restart_policy", hint=f"use {', '.join(RESTART_POLICIES)}")
     retries = int(count) if colon else retries
@@ -158,77 +127,37 @@ def _restart(options: dict[str, Any]) -> tuple[str, int]:
 
 
 def _health(value: dict[str, Any] | None) -> HealthSpec | None:
-    if not value:
+    """A health check; one without a test keeps the image's, if `test_cli_compatible` says so, and is none otherwise."""
+    test = (value or {}).get("test")
+    if not value or (not test and not value.get("test_cli_compatible")):
         return None
-    test = value.get("test")
-    if test in (None, "", [], "NONE", ["NONE"]):
-        return HealthSpec(("NONE",))
-    words = ("CMD-SHELL", test) if isinstance(test, str) else tuple(str(word) for word in test or ())
-    if words[0] not in ("CMD", "CMD-SHELL"):
-        words = ("CMD", *words)
+    words = _health_test(test)
+    if words == ("NONE",):
+        return HealthSpec(words)
     fields: dict[str, Any] = {}
     for name in ("interval", "timeout", "start_period", "start_interval"):
         if value.get(name) is not None:
             fields[f"{name}_ns"] = parse_duration(value[name], option="healthcheck")
     if value.get("retries"):
-        fields["retries"] = _integer(value, "retries", 3, 1, 1000)
+        fields["retries"] = integer({"healthcheck": value["retries"]}, "healthcheck", 3, 1, 1000)
     return HealthSpec(words, **fields)
 
 
-def _devices(entries: list[Any] | None) -> tuple[DeviceSpec, ...]:
-    found = []
-    for entry in entries or ():
-        parts = str(entry).split(":")
-        if len(parts) == 2 and set(parts[1]) <= set("rwm"):
-            parts = [parts[0], parts[0], parts[1]]
-        host, inside, access = (parts + [parts[0], "rwm"][len(parts) - 1 :])[:3]
-        if not host.startswith("/dev/") or not inside.startswith("/dev/") or not set(access) <= set("rwm"):
-            raise Invalid(f"{entry!r} is not a device", option="devices", hint="write /dev/x, /dev/x:/dev/y or ...:rwm")
-        found.append(DeviceSpec(host, inside, access))
-    return tuple(found)
-
-
-def _ulimits(entries: list[Any] | None) -> dict[str, tuple[int, int]]:
-    found = {}
-    for entry in entries or ():
-        name, _, values = str(entry).replace("=", ":", 1).partition(":")
-        parts = values.split(":")
-        if not name or not 0 < len(parts) < 3 or not all(part.lstrip("-").isdigit() for part in parts):
-            raise Invalid(f"{entry!r} is not a limit", option="ulimits", hint="write it like nofile:1024:2048")
-        found[name.lower()] = (int(parts[0]), int(parts[-1]))
-    return found
-
-
-def _network_mode(value: str | None) -> str:
-    mode = str(value or "bridge")
-    if mode == "default":
-        mode = "bridge"
-    if mode not in ("bridge", "none", "host") and not mode.startswith(_NUMBERED_MODES):
+def _health_test(test: Any) -> tuple[str, ...]:
+    if not test:
+        return ()
+    if isinstance(test, str):
+        return ("NONE",) if test == "NONE" else ("CMD-SHELL", test)
+    words = tuple(str(word) for word in test)
+    if words == ("NONE",):
+        return words
+    if words[0] not in ("CMD", "CMD-SHELL") or len(words) < 2 or (words[0] == "CMD-SHELL" and len(words) != 2):
         raise Invalid(
-            f"there is no network {mode!r}", option="network_mode", hint="use bridge, none, host or container:<name>"
+            f"{test!r} is not a test",
+            option="healthcheck",
+            hint="write a string for the container's shell, [CMD, word, ...], [CMD-SHELL, line] or [NONE]",
         )
-    return mode
-
-
-def _security(entries: list[Any] | None) -> tuple[bool, str]:
-    """no_new_privileges and the seccomp profile from `security_opts`."""
-    no_new_privileges, seccomp = True, "default"
-    for entry in entries or ():
-        name, _, value = str(entry).replace("=", ":", 1).partition(":")
-        if name == "no-new-privileges":
-            no_new_privileges = value.lower() not in ("false", "0", "no")
-        elif name == "seccomp" and value:
-            seccomp = value
-        elif name not in ("label", "apparmor"):
-            raise Invalid(f"{entry!r} is not known", option="security_opts", hint="no-new-privileges[:false], seccomp=")
-    return no_new_privileges, seccomp
-
-
-def _choice(options: dict[str, Any], option: str, choices: tuple[str, ...], default: str) -> str:
-    value = str(options.get(option) or default)
-    if value not in choices:
-        raise Invalid(f"{value!r} is not known", option=option, hint=f"use {' or '.join(filter(None, choices))}")
-    return value
+    return words
 
 
 def _strings(value: Any) -> tuple[str, ...]:
@@ -258,16 +187,17 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
     Raises Invalid, naming the option.
     """
     policy, retries = _restart(options)
-    no_new_privileges, seccomp = _security(options.get("security_opts"))
+    handling = str(options.get("command_handling") or "correct")
     stop_signal = options.get("stop_signal")
     if stop_signal is not None:
         signal_number(stop_signal, option="stop_signal")
+    _refuse_unknown(options)
     spec = ContainerSpec(
         name=check_name(str(options["name"])),
         image=str(options.get("image") or ""),
-        command=split_words(options.get("command"), option="command"),
-        entrypoint=split_words(options.get("entrypoint"), option="entrypoint"),
-        env=environment(options.get("env")),
+        command=split_words(options.get("command"), option="command", handling=handling),
+        entrypoint=split_words(options.get("entrypoint"), option="entrypoint", handling=handling),
+        env=_environment(options),
         user=_optional(options, "user", str),
         groups=_strings(options.get("groups")),
         working_dir=_optional(options, "working_dir", lambda path: _working_dir(str(path))),
@@ -279,66 +209,65 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
         init=bool(options.get("init")),
         auto_remove=bool(options.get("auto_remove")),
         stop_signal=_optional(options, "stop_signal", str),
-        stop_timeout_s=_optional(options, "stop_timeout", lambda _: _integer(options, "stop_timeout", 10, -1, 10**6)),
+        stop_timeout_s=_optional(options, "stop_timeout", lambda _: integer(options, "stop_timeout", 10, -1, 10**6)),
         restart_policy=policy,
         restart_retries=retries,
         health=_health(options.get("healthcheck")),
         mounts=parse_mounts(options),
         volumes_from=_strings(options.get("volumes_from")),
-        network_mode=_network_mode(options.get("network_mode")),
         ports=parse_ports(options.get("published_ports") or []),
         dns_servers=_strings(options.get("dns_servers")),
         etc_hosts=_hosts(options.get("etc_hosts")),
-        limits=_limits(options),
+        limits=parse_limits(options),
         privileged=bool(options.get("privileged")),
         cap_add=_strings(options.get("capabilities")),
         cap_drop=_strings(options.get("cap_drop")),
-        no_new_privileges=no_new_privileges,
-        seccomp=seccomp,
         read_only=bool(options.get("read_only")),
-        devices=_devices(options.get("devices")),
+        devices=parse_devices(options.get("devices")),
+        device_rules=parse_device_rules(options.get("device_cgroup_rules")),
         sysctls={str(name): str(value) for name, value in (options.get("sysctls") or {}).items()},
-        ulimits=_ulimits(options.get("ulimits")),
-        shm_size_bytes=_size(options, "shm_size", ContainerSpec.shm_size_bytes),
-        pid_mode=_choice(options, "pid_mode", ("", "host"), ""),
-        ipc_mode=_choice(options, "ipc_mode", ("", "private", "host"), "").replace("private", ""),
-        userns_mode=_choice(options, "userns_mode", ("host", "auto"), "host"),
-        **_log_options(options.get("log_options") or {}),
+        ulimits=parse_ulimits(options.get("ulimits")),
+        oom_score_adj=integer(options, "oom_score_adj", 0, -1000, 1000),
+        cgroup_parent=_cgroup_parent(str(options.get("cgroup_parent") or "")),
+        shm_size_bytes=size(options, "shm_size", ContainerSpec.shm_size_bytes),
+        storage_opts={str(name): str(value) for name, value in (options.get("storage_opts") or {}).items()},
+        given=_given(options),
+        **parse_namespaces(options),
+        **parse_security(options.get("security_opts")),
+        **parse_log(options.get("log_driver"), options.get("log_options")),
     )
-    if spec.userns_mode == "auto":
-        _check_user_namespace(spec)
+    check_together(spec)
     return spec
 
 
-def _check_user_namespace(spec: ContainerSpec) -> None:
-    """Refuse what a container whose root is nobody on the host can't have: the host's own namespaces and powers."""
-    wanted = {
-        "privileged": spec.privileged,
-        "network_mode host": spec.network_mode == "host",
-        "network_mode container": spec.network_mode.startswith("container:"),
-        "pid_mode host": spec.pid_mode == "host",
-        "ipc_mode host": spec.ipc_mode == "host",
-    }
-    for what, is_wanted in wanted.items():
-        if is_wanted:
-            raise Invalid(f"auto does not go with {what}", option="userns_mode", hint="use host, or leave that out")
+def _given(options: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the options that say something about the container, `env_file` as what it is part of."""
+    names = {"env" if name == "env_file" else name for name, value in options.items() if value is not None}
+    return tuple(sorted(names - {"name", "command_handling"}))
+
+
+def _refuse_unknown(options: dict[str, Any]) -> None:
+    """What other engines have and this one has not, or not yet."""
+    runtime = options.get("runtime")
+    if runtime not in (None, "", "native"):
+        raise Invalid(f"{runtime!r} is not a container format here", option="runtime", hint="use native")
+    if options.get("device_requests"):
+        raise Invalid(
+            "there is no driver that hands devices out",
+            option="device_requests",
+            hint="name the device nodes in devices",
+        )
+
+
+def _cgroup_parent(path: str) -> str:
+    """A cgroup below each hierarchy's root, without slashes around it."""
+    parts = path.strip("/").split("/") if path.strip("/") else []
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise Invalid(f"{path!r} is not the path of a control group", option="cgroup_parent", hint="write it like /a/b")
+    return "/".join(parts)
 
 
 def _working_dir(path: str) -> str:
     if not path.startswith("/"):
         raise Invalid(f"{path!r} is not an absolute path", option="working_dir")
     return "/" if path.strip("/") == "" else check_target(path, "working_dir") if ".." in path else path
-
-
-def _log_options(value: dict[str, Any]) -> dict[str, int]:
-    known = {"max-size", "max-file"}
-    if not known.issuperset(value):
-        raise Invalid(
-            f"{sorted(set(value) - known)[0]!r} is not known", option="log_options", hint="max-size, max-file"
-        )
-    fields = {}
-    if "max-size" in value:
-        fields["log_max_size_bytes"] = parse_size(value["max-size"], option="log_options")
-    if "max-file" in value:
-        fields["log_max_files"] = _integer(value, "max-file", 3, 1, 1000)
-    return fields
