@@ -40,6 +40,12 @@ def _copying() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _stats() -> tuple[Command, ...]:
+    from .stats import COMMANDS
+
+    return COMMANDS
+
+
 def _listing() -> tuple[Command, ...]:
     from .listing import COMMANDS
 
@@ -124,6 +130,7 @@ HOMES: dict[str, Home] = {
     "ps": _listing,
     "port": _listing,
     "top": _listing,
+    "stats": _stats,
     "logs": _logging,
     "pull": _images,
     "images": _images,
@@ -183,7 +190,7 @@ _LONG_FORMS = {
 }
 _SECTIONS = (
     ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach cp commit").split()),
-    ("Looking at them", "ps logs top port inspect diff export".split()),
+    ("Looking at them", "ps logs top stats port inspect diff export".split()),
     ("Images", "pull push images tag rmi load save import history squash verify".split()),
     ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),
     ("Registries", "login logout search tags".split()),

@@ -9,7 +9,7 @@ from .._engine import containers
 from .command import Command
 from .flags import UsageError, switch, text
 from .printing import put_error
-from .targets import for_each
+from .targets import at_once, for_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,17 @@ def _each(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]
         return for_each(invocation.arguments, one)
 
 
+def _all_at_once(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]) -> int:
+    """As `_each`, for verbs that wait for containers: ten that take ten seconds to stop take ten seconds."""
+
+    def one(name: str) -> str:
+        with invocation.engine() as engine:
+            act(engine, containers.find(engine, name))
+        return name
+
+    return at_once(invocation.arguments, one)
+
+
 def _signal(invocation: Invocation) -> int:
     from .._engine.options import signal_number
 
@@ -55,12 +66,16 @@ def _stop(invocation: Invocation) -> int:
     def act(engine: Engine, record: ContainerRecord) -> None:
         containers.stop(engine, record, timeout_s=timeout_s, signal=signal)
 
-    return _each(invocation, act)
+    return _all_at_once(invocation, act)
 
 
 def _restart(invocation: Invocation) -> int:
-    timeout_s = _patience(invocation)
-    return _each(invocation, lambda engine, record: containers.restart(engine, record, timeout_s=timeout_s))
+    timeout_s, signal = _patience(invocation), _signal(invocation)
+
+    def act(engine: Engine, record: ContainerRecord) -> None:
+        containers.restart(engine, record, timeout_s=timeout_s, signal=signal)
+
+    return _all_at_once(invocation, act)
 
 
 def _kill(invocation: Invocation) -> int:
@@ -78,19 +93,19 @@ def _pause(invocation: Invocation, frozen: bool) -> int:
 
 def _remove(invocation: Invocation) -> int:
     force, volumes = invocation.is_on("force"), invocation.is_on("volumes")
-    with invocation.engine() as engine:
 
-        def one(name: str) -> str | None:
-            try:
+    def one(name: str) -> str | None:
+        try:
+            with invocation.engine() as engine:
                 containers.remove(engine, containers.find(engine, name), force=force, volumes=volumes)
-            except NotFound as error:
-                if not force:
-                    raise
-                put_error(f"hull: {error}")
-                return None
-            return name
+        except NotFound as error:
+            if not force:
+                raise
+            put_error(f"hull: {error}")
+            return None
+        return name
 
-        return for_each(invocation.arguments, one)
+    return at_once(invocation.arguments, one)
 
 
 def _wait(invocation: Invocation) -> int:
@@ -110,6 +125,7 @@ def _rename(invocation: Invocation) -> int:
 
 
 _MANY = "CONTAINER [CONTAINER...]"
+_SIGNAL = text("signal", "signal to send instead of the container's own", short="s", option="signal")
 _TIME = text("time", "seconds from the first signal to SIGKILL, -1 for never", "int", short="t", alias="timeout")
 
 COMMANDS = (
@@ -118,10 +134,17 @@ COMMANDS = (
         f"[OPTIONS] {_MANY}",
         "Ask containers to end, kill them after a while",
         _stop,
-        (_TIME, text("signal", "signal to send instead of the container's own", short="s", option="signal")),
+        (_TIME, _SIGNAL),
         minimum=1,
     ),
-    Command("restart", f"[OPTIONS] {_MANY}", "Stop containers and start them again", _restart, (_TIME,), minimum=1),
+    Command(
+        "restart",
+        f"[OPTIONS] {_MANY}",
+        "Stop containers and start them again",
+        _restart,
+        (_TIME, _SIGNAL),
+        minimum=1,
+    ),
     Command(
         "kill",
         f"[OPTIONS] {_MANY}",

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 from .._base.clock import now_ns
+from .._base.codec import parse
 from .._base.errors import Conflict, NotFound
+from .._base.units import format_size
 from .._engine import containers
 from .ages import ago, date, span
 from .command import Command
+from .filters import filter_pairs
 from .flags import UsageError, many, switch, text
 from .printing import put, put_untrusted
 from .tables import Column, align, render_rows
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._engine.engine import Engine
-    from .._runtime.launch_plan import LaunchPlan, PortPlan
+    from .._runtime.launch_plan import PortPlan
     from .._runtime.state import RunState
     from .._store.records import ContainerRecord
     from .command import Invocation
@@ -33,8 +36,6 @@ _COLUMNS = (
     Column("PORTS", "Ports"),
     Column("NAMES", "Names"),
 )
-_ENGINE_FILTERS = ("name", "id", "status", "label", "ancestor")
-_MORE_FILTERS = ("exited", "health", "volume", "network")
 _COMMAND_WIDTH = 20
 
 
@@ -83,58 +84,69 @@ def _run_text(run: list[PortPlan]) -> str:
     outside, inside = str(first.host_port), str(first.container_port)
     if first != last:
         outside, inside = f"{outside}-{last.host_port}", f"{inside}-{last.container_port}"
-    address = f"[{first.host_address}]" if ":" in first.host_address else first.host_address
-    return f"{address}:{outside}->{inside}/{first.protocol}"
+    return f"{_address(first)}:{outside}->{inside}/{first.protocol}"
 
 
-def _live_ports(plan: LaunchPlan, now: RunState) -> Sequence[PortPlan]:
-    return plan.network.ports if plan.network is not None and now.status in ("running", "paused") else ()
+def _address(port: PortPlan) -> str:
+    return f"[{port.host_address}]" if ":" in port.host_address else port.host_address
 
 
-def container_row(record: ContainerRecord, now: RunState, moment_ns: int, *, full: bool) -> dict[str, Any]:
-    """A container as a row of `ps`, with the fields of Docker's."""
-    from .._engine.declared import declared_spec, effective_mounts, plan_of
+def _live_ports(plan: dict[str, Any], now: RunState) -> list[PortPlan]:
+    """The published ports that the plan of a running container's record has."""
+    if not plan["network"] or now.status not in ("running", "paused"):
+        return []
+    from .._runtime.launch_plan import PortPlan, from_record
 
-    spec, plan, mounts = declared_spec(record), plan_of(record), effective_mounts(record)
-    sources = [mount.source for mount in mounts if mount.source]
-    return {
-        "Command": command_text(plan.process.args, full=full),
-        "CreatedAt": date(record.created_ns),
-        "ID": record.id if full else record.id[:12],
-        "Image": record.image_name,
-        "Labels": ",".join(f"{name}={value}" for name, value in sorted(spec.labels.items())),
-        "LocalVolumes": str(sum(mount.kind == "volume" for mount in mounts)),
-        "Mounts": ",".join(sources),
-        "Names": record.name,
-        "Networks": spec.network_mode,
-        "Ports": ports_text(_live_ports(plan, now)),
-        "RunningFor": ago(record.created_ns, moment_ns),
-        "State": now.status,
-        "Status": status_text(now, moment_ns),
-    }
+    return [from_record(PortPlan, port) for port in plan["network"]["ports"]]
 
 
-def _filters(invocation: Invocation) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """The filters that the engine knows, and those that are applied to rows."""
-    known: dict[str, list[str]] = {}
-    others: dict[str, list[str]] = {}
-    for entry in invocation.items("filter"):
-        key, equals, value = entry.partition("=")
-        if not equals or key not in (*_ENGINE_FILTERS, *_MORE_FILTERS):
-            names = ", ".join((*_ENGINE_FILTERS, *_MORE_FILTERS))
-            raise UsageError(f"--filter: {entry!r} is not known", hint=f"use name=value with {names}")
-        (known if key in _ENGINE_FILTERS else others).setdefault(key, []).append(value)
-    return known, others
+class ContainerRow:
+    """A container as a row of `ps`, with the fields of Docker's. What a field needs is read when it is asked for: of
+    the record's documents the table needs one, ids none."""
+
+    def __init__(self, record: ContainerRecord, now: RunState, moment_ns: int, *, full: bool) -> None:
+        self._record, self._now, self._moment_ns, self._full = record, now, moment_ns, full
+        self._launch: dict[str, Any] | None = None
+
+    def _document(self) -> dict[str, Any]:
+        if self._launch is None:
+            self._launch = parse(self._record.launch, source=f"the record of container {self._record.name}")
+        return self._launch
+
+    def table_fields(self) -> dict[str, str]:
+        """The fields of the columns."""
+        record, plan = self._record, self._document()["plan"]
+        return {
+            "Command": command_text(plan["process"]["args"], full=self._full),
+            "ID": record.id if self._full else record.id[:12],
+            "Image": record.image_name,
+            "Names": record.name,
+            "Ports": ports_text(_live_ports(plan, self._now)),
+            "RunningFor": ago(record.created_ns, self._moment_ns),
+            "Status": status_text(self._now, self._moment_ns),
+        }
+
+    def all_fields(self) -> dict[str, Any]:
+        """Every field but the size."""
+        from .._engine.declared import declared_spec
+
+        spec, mounts = declared_spec(self._record), self._document()["mounts"]
+        return {
+            **self.table_fields(),
+            "CreatedAt": date(self._record.created_ns),
+            "Labels": ",".join(f"{name}={value}" for name, value in sorted(spec.labels.items())),
+            "LocalVolumes": str(sum(mount["kind"] == "volume" for mount in mounts)),
+            "Mounts": ",".join(mount["source"] for mount in mounts if mount["source"]),
+            "Networks": spec.network_mode,
+            "State": self._now.status,
+        }
 
 
-def _passes(row: dict[str, Any], now: RunState, filters: dict[str, list[str]]) -> bool:
-    facts = {
-        "exited": [str(now.exit_code)] if now.status == "exited" else [],
-        "health": [now.health.status if now.health else "none"],
-        "volume": row["Mounts"].split(","),
-        "network": [row["Networks"]],
-    }
-    return all(any(value in facts[name] for value in values) for name, values in filters.items())
+def _filters(invocation: Invocation) -> dict[str, list[str]]:
+    given: dict[str, list[str]] = {}
+    for name, value in filter_pairs(invocation):
+        given.setdefault(name, []).append(value)
+    return given
 
 
 def _count(invocation: Invocation) -> int:
@@ -148,44 +160,40 @@ def _count(invocation: Invocation) -> int:
 
 
 def _ps(invocation: Invocation) -> int:
-    count, full = _count(invocation), invocation.is_on("no-trunc")
-    filters, others = _filters(invocation)
-    every = invocation.is_on("all") or count > 0 or "exited" in others
+    count, full, layout = _count(invocation), invocation.is_on("no-trunc"), invocation.text("format")
+    sized = invocation.is_on("size") or ".Size" in (layout or "")
     moment = now_ns()
     with invocation.engine() as engine:
-        found = containers.list_containers(engine, all=every, filters=_resolved(engine, filters))
-        if invocation.is_on("quiet") and not others:  # no row has to be made for an id
-            ids = [record.id if full else record.id[:12] for record, _ in found]
-            put("".join(f"{container_id}\n" for container_id in (ids[:count] if count else ids)))
+        every = invocation.is_on("all") or count > 0
+        found = containers.list_containers(engine, all=every, filters=_filters(invocation))
+        found = found[:count] if count else found
+        if invocation.is_on("quiet"):
+            put("".join(f"{record.id if full else record.id[:12]}\n" for record, _ in found))
             return 0
-        pairs = [(container_row(record, now, moment, full=full), now) for record, now in found]
-    rows = [row for row, now in pairs if _passes(row, now, others)]
-    rows = rows[:count] if count else rows
-    if invocation.is_on("quiet"):
-        put("".join(f"{row['ID']}\n" for row in rows))
-    else:
-        put_untrusted(render_rows(_COLUMNS, rows, invocation.text("format")))
+        rows = []
+        for record, now in found:
+            row = ContainerRow(record, now, moment, full=full)
+            fields = row.table_fields() if layout in (None, "", "table") else row.all_fields()
+            rows.append({**fields, "Size": _size_text(engine, record) if sized else "0B"})
+    columns = (*_COLUMNS, Column("SIZE", "Size")) if sized else _COLUMNS
+    put_untrusted(render_rows(columns, rows, layout))
     return 0
 
 
-def _resolved(engine: Engine, filters: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The filters, with the images of `ancestor` by their ids too, so that any name of an image is understood."""
-    if "ancestor" not in filters:
-        return filters
-    from .._engine import images
+def _size_text(engine: Engine, record: ContainerRecord) -> str:
+    from .._engine.container_sizes import sizes_of
 
-    found = [images.lookup(engine, name) for name in filters["ancestor"]]
-    return {**filters, "ancestor": filters["ancestor"] + [record.id for record in found if record]}
+    sizes = sizes_of(engine, record)
+    return f"{format_size(sizes.own_bytes)} (virtual {format_size(sizes.root_bytes)})"
 
 
 def _port(invocation: Invocation) -> int:
-    from .._engine.declared import plan_of
-
     name, *wanted = invocation.arguments
     with invocation.engine() as engine:
         record = containers.find(engine, name)
-        ports = _live_ports(plan_of(record), containers.state(engine, record))
-    lines = [(f"{port.container_port}/{port.protocol}", f"{port.host_address}:{port.host_port}") for port in ports]
+        plan = parse(record.launch, source=f"the record of container {name}")["plan"]
+        ports = _live_ports(plan, containers.state(engine, record))
+    lines = [(f"{port.container_port}/{port.protocol}", f"{_address(port)}:{port.host_port}") for port in ports]
     if wanted:
         key = wanted[0] if "/" in wanted[0] else wanted[0] + "/tcp"
         hits = [outside for inside, outside in lines if inside == key]
@@ -222,12 +230,13 @@ COMMANDS = (
         _ps,
         (
             switch("all", "stopped ones too", short="a"),
-            many("filter", "name=, id=, status=, label=, ancestor=, exited=, health=, volume=", "filter", short="f"),
+            many("filter", "name=, status=, label= and more: see cli.md", "filter", short="f", option="filter"),
             text("format", "json, a template, or 'table' and a template"),
             text("last", "the newest n containers, running or not", "int", short="n"),
             switch("latest", "the newest container, running or not", short="l"),
             switch("no-trunc", "don't cut ids and commands"),
             switch("quiet", "ids only", short="q"),
+            switch("size", "what each has written, and with its image", short="s"),
         ),
         maximum=0,
     ),

@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 _KINDS = ("container", "image", "volume")
 
 
-def _facts(engine: Engine, name: str, kind: str | None) -> dict[str, Any]:
+def _facts(engine: Engine, name: str, kind: str | None, *, sized: bool = False) -> dict[str, Any]:
     """The document about the container, image or volume with this name, whichever exists first in this order."""
     from .._engine import containers, images, volumes
 
     if kind in (None, "container"):
         container = containers.lookup(engine, name)
         if container is not None:
-            return containers.inspect(engine, container)
+            facts = containers.inspect(engine, container)
+            if sized:
+                from .._engine.container_sizes import sizes_of
+
+                sizes = sizes_of(engine, container)
+                facts |= {"SizeRw": sizes.own_bytes, "SizeRootFs": sizes.root_bytes}
+            return facts
     if kind in (None, "image"):
         image = _image(engine, name, kind)
         if image is not None:
@@ -57,7 +63,10 @@ def _inspect(invocation: Invocation) -> int:
     if kind is not None and kind not in _KINDS:
         raise Invalid(f"{kind!r} is not a kind of object", option="--type", hint=f"use {', '.join(_KINDS)}")
     with invocation.engine() as engine:
-        return show_documents(invocation.arguments, lambda name: _facts(engine, name, kind), invocation.text("format"))
+        sized = invocation.is_on("size")
+        return show_documents(
+            invocation.arguments, lambda name: _facts(engine, name, kind, sized=sized), invocation.text("format")
+        )
 
 
 def _document(document: dict[str, Any], layout: str | None) -> bool:
@@ -126,6 +135,7 @@ COMMANDS = (
         (
             text("format", "template of what to print, such as {{.State.Status}}", short="f"),
             text("type", "only objects of this kind: container, image, volume"),
+            switch("size", "add what a container has written, and with its image", short="s"),
         ),
         minimum=1,
     ),

@@ -8,7 +8,7 @@ task wants, as opposed to what a user says, is `container_task.py`.
 
 from __future__ import annotations
 
-from .._base.errors import Conflict, Invalid, NotFound
+from .._base.errors import Conflict, NotFound
 from .._base.names import is_id_prefix
 from .._runtime.state import observe
 from .._store.locks import lock
@@ -89,45 +89,19 @@ def state(engine: Engine, record: ContainerRecord) -> RunState:
 def list_containers(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
 ) -> list[tuple[ContainerRecord, RunState]]:
-    """Containers with their states, newest first; running ones only unless `all`.
-
-    `filters` as in `docker ps`: name (part of it), id (its beginning), status, label (`key` or `key=value`), ancestor.
-    """
+    """Containers with their states, newest first; running ones only unless `all`. `filters`: see ContainerFilters."""
     database = engine.database()
     if database is None:
         return []
-    found = []
-    for record in database.containers():
-        now = state(engine, record)
-        if (all or (filters and "status" in filters) or now.is_up) and _passes(record, now, filters or {}):
-            found.append((record, now))
-    return found
+    if not filters:
+        pairs = [(record, state(engine, record)) for record in database.containers()]
+        return [pair for pair in pairs if all or pair[1].is_up]
+    from .container_filters import ContainerFilters
 
-
-def _passes(record: ContainerRecord, now: RunState, filters: dict[str, list[str]]) -> bool:
-    return all(any(_fits(record, now, name, value) for value in values) for name, values in filters.items())
-
-
-def _fits(record: ContainerRecord, now: RunState, name: str, value: str) -> bool:
-    if name == "name":
-        return value.lstrip("/") in record.name
-    if name == "id":
-        return record.id.startswith(value)
-    if name == "status":
-        return value == now.status
-    if name == "ancestor":
-        return value in (record.image_name, record.image_id)
-    if name == "label":
-        return _has_label(record, value)
-    raise Invalid(f"{name!r} is not known", option="filter", hint="use name, id, status, ancestor or label")
-
-
-def _has_label(record: ContainerRecord, wanted: str) -> bool:
-    from .declared import declared_spec
-
-    name, equals, value = wanted.partition("=")
-    labels = declared_spec(record).labels
-    return name in labels and (not equals or labels[name] == value)
+    wanted = ContainerFilters(engine, filters)
+    every = all or wanted.shows_stopped
+    pairs = [(record, state(engine, record)) for record in database.containers() if wanted.fits_record(record)]
+    return [(record, now) for record, now in pairs if (every or now.is_up) and wanted.fits_state(now)]
 
 
 def inspect(engine: Engine, record: ContainerRecord) -> dict[str, Any]:
@@ -219,9 +193,9 @@ def kill(engine: Engine, record: ContainerRecord, signal: int = 9) -> None:
     client.kill(engine.paths, record.id, signal)
 
 
-def restart(engine: Engine, record: ContainerRecord, *, timeout_s: int | None = None) -> None:
+def restart(engine: Engine, record: ContainerRecord, *, timeout_s: int | None = None, signal: int = 0) -> None:
     """Stop the container if it runs, and start it."""
-    stop(engine, record, timeout_s=timeout_s)
+    stop(engine, record, timeout_s=timeout_s, signal=signal)
     start(engine, record)
 
 
