@@ -153,9 +153,13 @@ def test_ps_tells_how_a_container_ended(sleeper):
 
 def test_top_shows_the_processes_as_the_host_sees_them(sleeper):
     pid = sleeper("inspect", "-f", "{{.State.Pid}}", "sleeper").strip()
-    rows = [line.split(None, 6) for line in sleeper("top", "sleeper").splitlines()]
-    assert rows[0][:3] == ["UID", "PID", "PPID"]
-    assert any(row[1] == pid and row[6].startswith("sh -c") for row in rows[1:])
+    rows = [line.split(None, 7) for line in sleeper("top", "sleeper").splitlines()]
+    assert rows[0] == "UID PID PPID C STIME TTY TIME CMD".split()
+    assert any(row[:2] == ["root", pid] and row[7].startswith("sh -c") for row in rows[1:])
+    rows = [line.split(None, 2) for line in sleeper("top", "sleeper", "-o", "pid,uid,args").splitlines()]
+    assert rows[0] == "PID UID COMMAND".split() and [pid, "0"] in [row[:2] for row in rows]
+    assert sleeper("top", "sleeper", "aux").split()[:4] == "USER PID %CPU %MEM".split()
+    assert "there is no column 'colour'" in sleeper.fails(1, "top", "sleeper", "-o", "colour")
 
 
 def test_port_tells_where_a_container_is_reached(shared):

@@ -28,6 +28,12 @@ def _lifecycle() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _updating() -> tuple[Command, ...]:
+    from .updating import COMMANDS
+
+    return COMMANDS
+
+
 def _execution() -> tuple[Command, ...]:
     from .execution import COMMANDS
 
@@ -126,6 +132,7 @@ HOMES: dict[str, Home] = {
     "pause": _lifecycle,
     "unpause": _lifecycle,
     "wait": _lifecycle,
+    "update": _updating,
     "rename": _lifecycle,
     "ps": _listing,
     "port": _listing,
@@ -189,7 +196,10 @@ _LONG_FORMS = {
     "volume remove": "volume rm",
 }
 _SECTIONS = (
-    ("Containers", ("run create start stop restart kill rm pause unpause wait rename exec attach cp commit").split()),
+    (
+        "Containers",
+        ("run create start stop restart kill rm pause unpause wait update rename exec attach cp commit").split(),
+    ),
     ("Looking at them", "ps logs top stats port inspect diff export".split()),
     ("Images", "pull push images tag rmi load save import history squash verify".split()),
     ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),

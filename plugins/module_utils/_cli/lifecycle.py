@@ -31,7 +31,7 @@ def _patience(invocation: Invocation) -> int | None:
         raise UsageError(f"--time: {value!r} is not a number of seconds") from None
 
 
-def _each(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]) -> int:
+def for_containers(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]) -> int:
     """Do `act` for every container that is named, and print the names as they were typed."""
     with invocation.engine() as engine:
 
@@ -43,7 +43,7 @@ def _each(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]
 
 
 def _all_at_once(invocation: Invocation, act: Callable[[Engine, ContainerRecord], None]) -> int:
-    """As `_each`, for verbs that wait for containers: ten that take ten seconds to stop take ten seconds."""
+    """As `for_containers`, for verbs that wait for containers: ten that take ten seconds to stop take ten seconds."""
 
     def one(name: str) -> str:
         with invocation.engine() as engine:
@@ -80,7 +80,7 @@ def _restart(invocation: Invocation) -> int:
 
 def _kill(invocation: Invocation) -> int:
     signal = _signal(invocation) or 9
-    return _each(invocation, lambda engine, record: containers.kill(engine, record, signal))
+    return for_containers(invocation, lambda engine, record: containers.kill(engine, record, signal))
 
 
 def _pause(invocation: Invocation, frozen: bool) -> int:
@@ -88,7 +88,7 @@ def _pause(invocation: Invocation, frozen: bool) -> int:
         if not containers.pause(engine, record, frozen):
             raise HullError(f"container {record.name}: it is {'already' if frozen else 'not'} paused")
 
-    return _each(invocation, act)
+    return for_containers(invocation, act)
 
 
 def _remove(invocation: Invocation) -> int:
@@ -124,14 +124,14 @@ def _rename(invocation: Invocation) -> int:
     return 0
 
 
-_MANY = "CONTAINER [CONTAINER...]"
+MANY = "CONTAINER [CONTAINER...]"
 _SIGNAL = text("signal", "signal to send instead of the container's own", short="s", option="signal")
 _TIME = text("time", "seconds from the first signal to SIGKILL, -1 for never", "int", short="t", alias="timeout")
 
 COMMANDS = (
     Command(
         "stop",
-        f"[OPTIONS] {_MANY}",
+        f"[OPTIONS] {MANY}",
         "Ask containers to end, kill them after a while",
         _stop,
         (_TIME, _SIGNAL),
@@ -139,7 +139,7 @@ COMMANDS = (
     ),
     Command(
         "restart",
-        f"[OPTIONS] {_MANY}",
+        f"[OPTIONS] {MANY}",
         "Stop containers and start them again",
         _restart,
         (_TIME, _SIGNAL),
@@ -147,7 +147,7 @@ COMMANDS = (
     ),
     Command(
         "kill",
-        f"[OPTIONS] {_MANY}",
+        f"[OPTIONS] {MANY}",
         "Send a signal to containers, SIGKILL unless told otherwise",
         _kill,
         (text("signal", "name or number of the signal", short="s"),),
@@ -155,7 +155,7 @@ COMMANDS = (
     ),
     Command(
         "rm",
-        f"[OPTIONS] {_MANY}",
+        f"[OPTIONS] {MANY}",
         "Remove containers",
         _remove,
         (
@@ -164,8 +164,8 @@ COMMANDS = (
         ),
         minimum=1,
     ),
-    Command("pause", _MANY, "Freeze all processes of containers", lambda call: _pause(call, True), minimum=1),
-    Command("unpause", _MANY, "Let frozen containers go on", lambda call: _pause(call, False), minimum=1),
-    Command("wait", _MANY, "Wait until containers have ended, print their exit codes", _wait, minimum=1),
+    Command("pause", MANY, "Freeze all processes of containers", lambda call: _pause(call, True), minimum=1),
+    Command("unpause", MANY, "Let frozen containers go on", lambda call: _pause(call, False), minimum=1),
+    Command("wait", MANY, "Wait until containers have ended, print their exit codes", _wait, minimum=1),
     Command("rename", "CONTAINER NAME", "Give a container another name", _rename, minimum=2, maximum=2),
 )

@@ -207,18 +207,19 @@ def _port(invocation: Invocation) -> int:
 
 def _top(invocation: Invocation) -> int:
     """The processes of the container's cgroup, as the host sees them, from /proc."""
-    from .._engine.declared import plan_of
     from .._kernel.cgroups import Cgroup, detect
-    from .process_table import HEADINGS, process_row
+    from .._runtime.state import read_state
+    from .process_table import parse_columns, process_rows
 
-    (name,) = invocation.arguments
+    name, *words = invocation.arguments
+    columns = parse_columns(words)
     with invocation.engine() as engine:
         record = containers.find(engine, name)
-        if containers.state(engine, record).status not in ("running", "paused"):
-            raise Conflict(f"container {name}: it is not running", hint="start it first")
-        pids = Cgroup(detect(), plan_of(record).cgroup).pids()
-    rows = [row for row in (process_row(pid) for pid in sorted(pids)) if row is not None]
-    put(align([HEADINGS, *rows]))
+        running = containers.state(engine, record).status in ("running", "paused")
+        found = read_state(engine.paths.container_run(record.id)) if running else None
+    if found is None:
+        raise Conflict(f"container {name}: it is not running", hint="start it first")
+    put(align(process_rows(Cgroup(detect(), str(found["cgroup"])).pids(), columns)))
     return 0
 
 
@@ -241,5 +242,12 @@ COMMANDS = (
         maximum=0,
     ),
     Command("port", "CONTAINER [PORT[/PROTOCOL]]", "Show published ports", _port, minimum=1, maximum=2),
-    Command("top", "CONTAINER", "Show the processes of a container", _top, minimum=1, maximum=1),
+    Command(
+        "top",
+        "CONTAINER [PS OPTIONS]",
+        "Show the processes of a container: as ps -ef, or with aux, or -o pid,user,args",
+        _top,
+        minimum=1,
+        stop_at_argument=True,
+    ),
 )

@@ -31,9 +31,10 @@ def test_ports_are_shown_as_docker_does_with_runs_joined(ports, text):
 
 
 def test_the_name_of_a_process_may_hold_parentheses():
-    line = "42 (a) b (c) S 7 42 42 34817 42 4194304 1 0 0 0 150 50 0 0 20 0 1 0 987654 0 0"
+    line = "42 (a) b (c) S 7 42 42 34817 42 4194304 1 0 0 0 150 50 0 0 20 5 3 0 987654 1048576 12 18446744073709551615"
     stat = parse_stat(line)
     assert (stat.name, stat.parent, stat.cpu_ticks, stat.start_ticks) == ("a) b (c", 7, 200, 987654)
+    assert (stat.state, stat.nice, stat.threads, stat.virtual_bytes, stat.resident_pages) == ("S", 5, 3, 1 << 20, 12)
     assert terminal_name(stat.terminal) == "pts/1"
 
 
