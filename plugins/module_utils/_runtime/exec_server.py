@@ -53,7 +53,7 @@ class ExecServer:
             self.client.send(protocol.encode_json(protocol.FAILURE, protocol.failure_payload(error)))
             self.clients.finish(monotonic_ns() + _FINISH_NS)
             return
-        self.streams = Streams(self.loop, self.clients, self.process.wiring, None)
+        self.streams = Streams(self.loop, self.clients, self.process.wiring)
         self.loop.watch(self.process.pid_fd, lambda _events: self._ended())
         answer = {"pid": self.process.pid, "warnings": self.process.warnings}
         self.client.send(protocol.encode_json(protocol.ANSWER, answer))

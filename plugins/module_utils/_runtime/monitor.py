@@ -27,11 +27,11 @@ from .._sys.privilege_calls import set_name
 from .._sys.process_title import set_title
 from . import control, protocol, state
 from .clients import Client, Clients, peer_uid
+from .container_log import ContainerLog
 from .event_loop import EventLoop
 from .health import HealthMonitor
 from .launch_plan import LaunchPlan
 from .launcher import Launch, launch, to_ports
-from .log_writer import LogWriter
 from .restart import RestartState
 from .run_directory import remove_run_directory
 from .streams import Streams
@@ -58,7 +58,7 @@ class Monitor:
         self.clients = Clients(self.loop, self._frame, self._client_gone)
         self.host = detect()
         self.restarts = RestartState()
-        self.log: LogWriter | None = None
+        self.log: ContainerLog | None = None
         self.run: Launch | None = None
         self.streams: Streams | None = None
         self.health: HealthMonitor | None = None
@@ -91,7 +91,8 @@ class Monitor:
             return
         assert self.run is not None
         self.attached_once = attach
-        answer = {"pid": self.run.pid, "started_ns": self.run.started_ns, "warnings": self.run.warnings}
+        warnings = [*self.run.warnings, *(self.log.warnings if self.log is not None else ())]
+        answer = {"pid": self.run.pid, "started_ns": self.run.started_ns, "warnings": warnings}
         starter.send(protocol.encode_json(protocol.ANSWER, answer))
         self.clients.add(starter)
         self.clients.deliver_pending(starter)
@@ -120,7 +121,7 @@ class Monitor:
             with open(self.plan.process.seccomp_path, "rb", buffering=0) as file:
                 self.seccomp = file.read()
         if self.plan.log is not None and self.plan.log.path:
-            self.log = LogWriter(self.plan.log)
+            self.log = ContainerLog(self.loop, self.plan, self.plan.log, self._tell_loss)
         self._listen()
 
     def _lock(self) -> None:
@@ -147,7 +148,7 @@ class Monitor:
     def _start(self, rows: int, columns: int) -> None:
         size = (rows or self.plan.process.rows, columns or self.plan.process.columns)
         self.run = launch(self.plan, self.host, seccomp=self.seccomp, rows=size[0], columns=size[1])
-        self.streams = Streams(self.loop, self.clients, self.run.wiring, self.log.write if self.log else None)
+        self.streams = Streams(self.loop, self.clients, self.run.wiring, self.log)
         self.loop.watch(self.run.pid_fd, lambda _events: self._init_ended())
         if self.plan.health is not None:
             self.health = HealthMonitor(self)
@@ -317,6 +318,11 @@ class Monitor:
             self._replace_state(status)
         except OSError:
             self.loop.set_timer("state", _STATE_RETRY_NS, lambda: self.write_state(status))
+
+    def _tell_loss(self) -> None:
+        """Bytes of the log were lost: the state says so, soon, as more of them may follow."""
+        if self.run is not None and not self.loop.has_timer("state"):
+            self.loop.set_timer("state", _STATE_RETRY_NS, lambda: self.write_state("running"))
 
     def _replace_state(self, status: str) -> None:
         run, plan = self.run, self.plan

@@ -16,9 +16,7 @@ from .wiring import Wiring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    OnOutput = Callable[[str, bytes], None]
+    from .container_log import ContainerLog
 
 _READ = 65536
 _STDIN_LIMIT = 256 * 1024
@@ -28,13 +26,13 @@ _FRAMES = {"stdout": protocol.STDOUT, "stderr": protocol.STDERR}
 
 
 class Streams:
-    """Serves the parent's ends of a Wiring. `on_output` gets every piece (the log); clients get it as frames."""
+    """Serves the parent's ends of a Wiring. The log gets every piece of output; clients get it as frames."""
 
-    def __init__(self, loop: EventLoop, clients: Clients, wiring: Wiring, on_output: OnOutput | None) -> None:
+    def __init__(self, loop: EventLoop, clients: Clients, wiring: Wiring, log: ContainerLog | None = None) -> None:
         self._loop = loop
         self._clients = clients
         self._wiring = wiring
-        self._on_output = on_output
+        self._log = log
         self._pending = bytearray()
         self._close_stdin = False
         self._held_up = False
@@ -78,8 +76,8 @@ class Streams:
             self._finish_output(fd)
             return False
         stream = self._outputs[fd]
-        if self._on_output is not None:
-            self._on_output(stream, data)
+        if self._log is not None:
+            self._log.write(stream, data)
         self._clients.broadcast(_FRAMES[stream], data)
         self._check_hold_up()
         return True
@@ -89,7 +87,7 @@ class Streams:
         self._loop.forget(fd)
 
     def _check_hold_up(self) -> None:
-        held_up = self._clients.hold_up()
+        held_up = self._clients.hold_up() or (self._log is not None and self._log.holds_up())
         if held_up:
             self._loop.set_timer("hold-up", _HOLD_UP_CHECK_NS, self._check_hold_up)
         if held_up != self._held_up:
