@@ -12,20 +12,24 @@ description:
   - Executes a command in a container that runs, as the container's own user and with its environment, and returns
     what it wrote.
   - As with M(ansible.builtin.command), a status other than 0 fails the task unless C(failed_when) says otherwise.
+  - What the command has started ends with it, and with the task, also where that is interrupted.
 extends_documentation_fragment:
   - hull.engine.engine
+  - hull.engine.docker
   - hull.engine.engine.attributes
 attributes:
   check_mode:
     support: partial
     details:
-      - In check mode the command is not executed and the task counts as skipped.
+      - In check mode the command is not executed. The task counts as skipped, unless O(creates) or O(removes) tells
+        whether it would be.
   diff_mode:
     support: none
   idempotent:
-    support: none
+    support: partial
     details:
-      - What a command changes is not known. The task is always changed unless C(changed_when) says otherwise.
+      - What a command changes is not known. The task is changed unless C(changed_when) says otherwise, or O(creates)
+        or O(removes) that there is nothing to do.
 options:
   container:
     description:
@@ -82,6 +86,20 @@ options:
       - Do not wait for the command's end.
     type: bool
     default: false
+  creates:
+    description:
+      - A path in the container, absolute. Where it exists, the command is not executed.
+    type: str
+  removes:
+    description:
+      - A path in the container, absolute. Where it does not exist, the command is not executed.
+    type: str
+  command_timeout:
+    description:
+      - The seconds after which the command and all that it has started are ended, and the task fails.
+      - V(0) is for never.
+    type: float
+    default: 0
 seealso:
   - module: hull.engine.container
 author:
@@ -102,6 +120,13 @@ EXAMPLES = r"""
     stdin: SELECT pg_database_size('app')
   register: size
   changed_when: false
+
+- name: Set the database up, once
+  hull.engine.container_exec:
+    container: db
+    command: /usr/local/bin/setup --all
+    creates: /var/lib/app/ready
+    command_timeout: 300
 """
 
 RETURN = r"""
@@ -113,7 +138,7 @@ rc:
   sample: 0
 stdout:
   description:
-    - What the command wrote to its standard output.
+    - What the command wrote to its standard output, the first 16 MiB of it. A warning tells how much more there was.
   returned: when O(detach=false)
   type: str
 stderr:
@@ -121,13 +146,31 @@ stderr:
     - What the command wrote to its standard error.
   returned: when O(detach=false)
   type: str
+exec_id:
+  description:
+    - The number of the command's process on the managed host.
+  returned: when O(detach=true)
+  type: str
+  sample: "4711"
 """
 
-from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import NotFound  # noqa: E402
+from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import (  # noqa: E402
+    DOCKER_ARGUMENTS,
+    refuse_other_hosts,
+)
+from ansible_collections.hull.engine.plugins.module_utils._module.runner import (  # noqa: E402
+    Task,
+    TaskFailed,
+    run_module,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ansible_collections.hull.engine.plugins.module_utils._engine.exec import ExecResult
+    from ansible_collections.hull.engine.plugins.module_utils._store.records import ContainerRecord
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "container": {"type": "str", "required": True},
@@ -142,9 +185,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tty": {"type": "bool", "default": False},
     "privileged": {"type": "bool", "default": False},
     "detach": {"type": "bool", "default": False},
+    "creates": {"type": "str"},
+    "removes": {"type": "str"},
+    "command_timeout": {"type": "float", "default": 0},
 }
 
-_SKIPPED = {"changed": False, "skipped": True, "rc": 0, "stdout": "", "stderr": ""}
+_NOTHING = {"changed": False, "rc": 0, "stdout": "", "stderr": ""}
 
 
 def words(options: dict[str, Any]) -> tuple[str, ...]:
@@ -165,16 +211,38 @@ def text(data: bytes, *, strip: bool) -> str:
     return decoded.rstrip("\r\n") if strip else decoded
 
 
+def reason_not_to(task: Task, record: ContainerRecord) -> str:
+    """Why `creates` or `removes` says that there is nothing to do; empty where there is."""
+    from ansible_collections.hull.engine.plugins.module_utils._engine.copy_tasks import exists_inside
+
+    creates, removes = task.options["creates"], task.options["removes"]
+    if creates and exists_inside(task.engine, record, creates, option="creates"):
+        return f"{creates} exists"
+    if removes and not exists_inside(task.engine, record, removes, option="removes"):
+        return f"{removes} does not exist"
+    return ""
+
+
 def execute(task: Task) -> dict[str, Any]:
-    """Execute the command, or in check mode say that it is skipped."""
+    """Execute the command, or say that it is not."""
     from ansible_collections.hull.engine.plugins.module_utils._engine import containers, exec
     from ansible_collections.hull.engine.plugins.module_utils._engine.options import environment
 
     options = task.options
+    refuse_other_hosts(options)
     argv, env = words(options), environment(options["env"])
+    has_condition = bool(options["creates"] or options["removes"])
+    if task.check and not has_condition:
+        return {**_NOTHING, "skipped": True, "msg": "not executed in check mode"}
+    record = containers.lookup(task.engine, options["container"])
+    if record is None:
+        raise NotFound(f'Could not find container "{options["container"]}"')
+    if has_condition:
+        reason = reason_not_to(task, record)
+        if reason:
+            return {**_NOTHING, "stdout": f"skipped, since {reason}", "msg": f"not executed, since {reason}"}
     if task.check:
-        return {**_SKIPPED, "msg": "not executed in check mode"}
-    record = containers.find(task.engine, options["container"])
+        return {**_NOTHING, "changed": True, "msg": "not executed in check mode"}
     stdin = options["stdin"]
     process = exec.process_plan(
         record,
@@ -187,10 +255,21 @@ def execute(task: Task) -> dict[str, Any]:
         privileged=options["privileged"],
     )
     if options["detach"]:
-        exec.open_exec(task.engine, record, process, attach=False).close()
-        return {"changed": True}
+        with exec.open_exec(task.engine, record, process, attach=False) as session:
+            return {"changed": True, "exec_id": str(session.pid)}
     newline = "\n" if stdin is not None and options["stdin_add_newline"] else ""
-    done = exec.run(task.engine, record, process, stdin=None if stdin is None else (stdin + newline).encode())
+    done = exec.run(
+        task.engine,
+        record,
+        process,
+        stdin=None if stdin is None else (stdin + newline).encode(),
+        timeout_s=options["command_timeout"],
+    )
+    return result_of(done, options)
+
+
+def result_of(done: ExecResult, options: dict[str, Any]) -> dict[str, Any]:
+    """The result of a command that has ended. Raises TaskFailed where its time ran out."""
     result: dict[str, Any] = {
         "changed": True,
         "rc": done.rc,
@@ -199,6 +278,10 @@ def execute(task: Task) -> dict[str, Any]:
     }
     if done.dropped_bytes:
         result["warnings"] = [f"{done.dropped_bytes} bytes of output were too much and are not here"]
+    if done.timed_out:
+        seconds = options["command_timeout"]
+        message = f"command_timeout: the command in container {options['container']} was ended after {seconds:g} s"
+        raise TaskFailed(message, result)
     return result
 
 
@@ -206,7 +289,7 @@ def main() -> None:
     """Run the module."""
     run_module(
         execute,
-        ARGUMENTS,
+        {**DOCKER_ARGUMENTS, **ARGUMENTS},
         required_one_of=[("argv", "command")],
         mutually_exclusive=[("argv", "command")],
     )

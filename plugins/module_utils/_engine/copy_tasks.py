@@ -131,9 +131,9 @@ def _diffs(found: CopyReport) -> Iterator[dict[str, Any]]:
         before, after = dict(difference.before), dict(difference.after)
         old, new = before.pop("content", None), after.pop("content", None)
         headers = {"before_header": difference.path, "after_header": difference.path}
-        texts = [text for text in (old, new) if text is not None]
-        if texts and BINARY not in texts and old != new:
-            yield {**headers, "before": old or "", "after": new or ""}
+        is_text = new not in (None, BINARY) and (old not in (None, BINARY) or before["type"] != "file")
+        if is_text and old != new:
+            yield {**headers, "before": old or "", "after": new}
         elif old != new or before == after:
             after["content"] = "another"
         if before != after:
@@ -155,11 +155,19 @@ def _existing(tree: ContainerTree, place: Place) -> str:
         try:
             directory, name, path = open_place(tree.enter(), place.path, follow=place.follow)
             os.lstat(name or ".", dir_fd=directory)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
         return path
 
     return str(work_forked(look))
+
+
+def exists_inside(engine: Engine, record: ContainerRecord, path: str, *, option: str) -> bool:
+    """Whether there is something at a path in a container. Raises Invalid, naming the option."""
+    if not path.startswith("/"):
+        raise Invalid(f"{path!r} is not absolute", option=option)
+    with ContainerTree(engine, record, write=False) as tree:
+        return bool(_existing(tree, Place(path)))
 
 
 def _default_owner(root: int, user: str) -> tuple[int, int]:

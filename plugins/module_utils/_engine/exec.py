@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from .._base.errors import Conflict
+from time import monotonic
+
+from .._base.errors import Conflict, HullError
 from .._base.values import Value, replace
 from . import containers
 from .declared import plan_of
@@ -20,12 +22,32 @@ _OUTPUT_LIMIT = 16 * 1024 * 1024
 
 
 class ExecResult(Value):
-    """What a finished command left. Output beyond 16 MiB a stream is dropped and counted."""
+    """What a finished command left. Of each stream the first 16 MiB are kept; what is dropped is counted."""
 
-    rc: int
+    rc: int  # -1 where it was ended by the timeout
     stdout: bytes
     stderr: bytes
     dropped_bytes: int = 0
+    timed_out: bool = False
+
+
+class _Captured:
+    """The beginning of a stream."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._room_bytes = _OUTPUT_LIMIT
+        self.dropped_bytes = 0
+
+    def take(self, data: bytes) -> None:
+        kept = data[: self._room_bytes]
+        if kept:
+            self._pieces.append(kept)
+        self._room_bytes -= len(kept)
+        self.dropped_bytes += len(data) - len(kept)
+
+    def content(self) -> bytes:
+        return b"".join(self._pieces)
 
 
 def process_plan(
@@ -74,32 +96,49 @@ def open_exec(engine: Engine, record: ContainerRecord, process: ProcessPlan, *, 
 
     now = containers.state(engine, record)
     if now.status == "paused":
-        raise Conflict(f"Cannot execute command in paused container {record.name!r}", hint="unpause it first")
+        raise Conflict(f'Cannot execute command in paused container "{record.name}"', hint="unpause it first")
     if now.status != "running":
         raise Conflict(f"execute in container {record.name}: it is not running", hint="start it first")
     return client.execute(engine.paths, record.id, process, attach=attach)
 
 
-def run(engine: Engine, record: ContainerRecord, process: ProcessPlan, *, stdin: bytes | None = None) -> ExecResult:
-    """Run a command in a container to its end, with `stdin` as its input if given."""
-    streams: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-    sizes, rc = {"stdout": 0, "stderr": 0}, -1
-    dropped = 0
+def run(
+    engine: Engine,
+    record: ContainerRecord,
+    process: ProcessPlan,
+    *,
+    stdin: bytes | None = None,
+    timeout_s: float = 0,
+) -> ExecResult:
+    """Run a command in a container to its end, with `stdin` as its input if given; for `timeout_s` at most, if not 0.
+
+    What the command has started ends with it.
+    """
+    streams = {"stdout": _Captured(), "stderr": _Captured()}
+    rc, lost, timed_out = -1, 0, False
+    deadline = monotonic() + timeout_s if timeout_s > 0 else 0.0
     with open_exec(engine, record, process) as session:
         if stdin:
             session.write_stdin(stdin)
         if process.open_stdin:
             session.close_stdin()
         while True:
-            frame = session.read()
-            if frame is None:
+            try:
+                frame = session.read(max(deadline - monotonic(), 0.0) if deadline else None)
+            except TimeoutError:
+                timed_out = True
                 break
-            if frame.kind == "exit":
-                rc = int(frame.data)
-            elif frame.kind in streams:
-                if sizes[frame.kind] + len(frame.data) > _OUTPUT_LIMIT:
-                    dropped += len(frame.data)
-                    continue
-                sizes[frame.kind] += len(frame.data)
-                streams[frame.kind].append(frame.data)
-    return ExecResult(rc, b"".join(streams["stdout"]), b"".join(streams["stderr"]), dropped)
+            if frame is None or frame.kind == "exit":
+                rc = int(frame.data) if frame else rc
+                break
+            if frame.kind in streams:
+                streams[frame.kind].take(frame.data)
+                timed_out = bool(deadline) and monotonic() >= deadline
+                if timed_out:
+                    break
+            elif frame.kind == "lost":
+                lost += int(frame.data)
+            elif frame.kind == "error":
+                raise HullError(frame.data.decode("utf-8", "replace"))
+    dropped = lost + sum(stream.dropped_bytes for stream in streams.values())
+    return ExecResult(rc, streams["stdout"].content(), streams["stderr"].content(), dropped, timed_out)

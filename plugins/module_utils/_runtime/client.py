@@ -66,8 +66,8 @@ def execute(paths: Paths, container_id: str, process: ProcessPlan, *, attach: bo
         "process": to_record(process),
         "attach": attach,
     }
-    connection, decoder, _ = _ask_spawner(paths, request, "")
-    return Session(connection, decoder, tty=process.tty)
+    connection, decoder, answer = _ask_spawner(paths, request, "")
+    return Session(connection, decoder, tty=process.tty, pid=int(answer["pid"]))
 
 
 def _ask_spawner(paths: Paths, request: dict[str, Any], prefix: str) -> tuple[socket, protocol.Decoder, dict[str, Any]]:

@@ -47,7 +47,7 @@ class Session:
     deadlock with a caller that first writes and then reads.
     """
 
-    def __init__(self, connection: socket, decoder: protocol.Decoder, *, tty: bool = False) -> None:
+    def __init__(self, connection: socket, decoder: protocol.Decoder, *, tty: bool = False, pid: int = 0) -> None:
         self._socket = connection
         self._socket.setblocking(False)
         self._decoder = decoder
@@ -55,6 +55,7 @@ class Session:
         self._out = bytearray()
         self._ended = False
         self.tty = tty
+        self.pid = pid  # on the host, of an exec's process
         self._take(b"")
 
     def __enter__(self) -> Session:
