@@ -956,6 +956,8 @@ def ensure_container(task: Task) -> dict[str, Any]:
     result = outcome_result(outcome, "container")
     if outcome.status is not None:
         result["status"] = outcome.status
+        if task.options["output_logs"]:
+            task.log(outcome.output or "")
         if outcome.status != 0:
             name = task.options["name"]
             raise TaskFailed(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from .._base.errors import Invalid, NotFound
+from .._base.errors import Invalid
 from .._base.units import parse_duration
 from .flags import many, switch, text
 
@@ -46,7 +46,9 @@ _IDENTITY: tuple[Flag, ...] = (
     text("pull", "pull the image first: missing, always, never"),
     text("platform", "platform of the image, such as linux/arm64"),
     text("cidfile", "write the container's id to a new file", "file"),
-    many("log-opt", "option of the log: max-size, max-file", option="log_options"),
+    text("log-driver", "where output is kept: json-file, none, journald, syslog", option="log_driver"),
+    many("log-opt", "option of the log: max-size, max-file, tag, mode", option="log_options"),
+    text("runtime", "container format: native", option="runtime"),
 )
 _FILES: tuple[Flag, ...] = (
     many("volume", "mount a volume or a directory ([source:]target[:ro])", short="v", option="volumes"),
@@ -63,26 +65,44 @@ _NETWORK: tuple[Flag, ...] = (
     many("dns", "address of a name server", option="dns_servers"),
     many("add-host", "line for /etc/hosts (name:address)", option="etc_hosts"),
 )
+# What `update` takes, too.
 _LIMITS: tuple[Flag, ...] = (
     text("memory", "limit of memory", "bytes", short="m", option="memory"),
     text("memory-swap", "limit of memory and swap together, -1 for no limit", "bytes", option="memory_swap"),
     text("memory-reservation", "memory to keep under pressure", "bytes", option="memory_reservation"),
+    text("memory-swappiness", "how willingly it is swapped, 0 to 100", "int", option="memory_swappiness"),
+    text("kernel-memory", "limit of the kernel's memory", "bytes", option="kernel_memory"),
     text("cpus", "limit of CPU time, in CPUs", "decimal", option="cpus"),
     text("cpu-shares", "weight among busy containers", "int", short="c", option="cpu_shares"),
+    text("cpu-period", "period of --cpu-quota in microseconds", "int", option="cpu_period"),
+    text("cpu-quota", "microseconds of CPU time in each period", "int", option="cpu_quota"),
     text("cpuset-cpus", "CPUs to run on (0-3, 0,1)", option="cpuset_cpus"),
     text("cpuset-mems", "memory nodes to use (0-3, 0,1)", option="cpuset_mems"),
     text("pids-limit", "limit of processes and threads, -1 for no limit", "int", option="pids_limit"),
+    text("blkio-weight", "weight among those that use the disk, 10 to 1000", "int", option="blkio_weight"),
+    many("device-read-bps", "bytes a second from a device (path:rate)", option="device_read_bps"),
+    many("device-write-bps", "bytes a second to a device (path:rate)", option="device_write_bps"),
+    many("device-read-iops", "reads a second from a device (path:rate)", option="device_read_iops"),
+    many("device-write-iops", "writes a second to a device (path:rate)", option="device_write_iops"),
+    text("oom-score-adj", "how readily the kernel ends it when memory runs out", "int", option="oom_score_adj"),
     many("ulimit", "limit of a process (name=soft[:hard])", "ulimit", option="ulimits"),
 )
 _SECURITY: tuple[Flag, ...] = (
     switch("privileged", "all capabilities and devices, nothing masked", option="privileged"),
     many("cap-add", "add a capability", option="capabilities"),
     many("cap-drop", "take a capability away", option="cap_drop"),
-    many("security-opt", "no-new-privileges[:false], seccomp=<profile>", option="security_opts"),
+    many("security-opt", "no-new-privileges[:false], seccomp=<profile>, unmask=<path>", option="security_opts"),
     many("sysctl", "set a kernel parameter of the container's namespaces", "map", option="sysctls"),
+    many("device-cgroup-rule", "let devices be used (c 42:* rwm)", option="device_cgroup_rules"),
+    switch("oom-kill-disable", "wait instead of being ended when memory runs out", option="oom_killer"),
+    text("cgroup-parent", "control group below which its own is made", option="cgroup_parent"),
+    text("cgroupns", "cgroup namespace: private or host", option="cgroupns_mode"),
     text("userns", "user namespace: host or auto", option="userns_mode"),
-    text("pid", "process namespace: host or a private one", option="pid_mode"),
-    text("ipc", "IPC namespace: host or private", option="ipc_mode"),
+    text("pid", "process namespace: host or container:<name>", option="pid_mode"),
+    text("ipc", "IPC namespace: private, none, host or container:<name>", option="ipc_mode"),
+    text("uts", "UTS namespace: host", option="uts"),
+    many("storage-opt", "option of the writable layer", "map", option="storage_opts"),
+    text("gpus", "not possible: name device nodes with --device", option="device_requests"),
 )
 _HEALTH: tuple[Flag, ...] = (
     text("health-cmd", "shell command that tells whether the container is healthy", option="healthcheck"),
@@ -94,9 +114,12 @@ _HEALTH: tuple[Flag, ...] = (
     switch("no-healthcheck", "don't check, even if the image says how"),
 )
 CREATE_FLAGS = (*_PROCESS, *_IDENTITY, *_FILES, *_NETWORK, *_LIMITS, *_SECURITY, *_HEALTH)
+_UPDATED = ("restart", "stop-signal", "stop-timeout", "label", "log-opt", "device-cgroup-rule")
+UPDATE_FLAGS = (*_LIMITS, *(flag for flag in CREATE_FLAGS if flag.name in _UPDATED), *_HEALTH)
 
 _CONVERTED = frozenset(
     ("name", "env", "labels", "entrypoint", "mounts", "sysctls", "healthcheck", "log_options", "etc_hosts")
+    + ("storage_opts",)
 )
 _HEALTH_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _MOUNT_KEYS = {
@@ -122,28 +145,45 @@ def container_options(parsed: Parsed, *, name: str) -> dict[str, Any]:
 
     Raises Invalid, naming the flag, and NotFound for a file that is named and missing.
     """
-    options: dict[str, Any] = {
-        flag.option: parsed.values[flag.name]
-        for flag in CREATE_FLAGS
-        if flag.option and flag.option not in _CONVERTED and flag.name in parsed.values
-    }
+    options = _plain_options(parsed, CREATE_FLAGS)
     image, *command = parsed.arguments
     options.update(
         name=name,
         image=image,
         command=command or None,
-        env=environment(parsed),
-        labels=_pairs(parsed, "label", _file_lines(parsed.items("label-file"), "--label-file")),
-        sysctls=_pairs(parsed, "sysctl"),
-        log_options=_pairs(parsed, "log-opt"),
-        etc_hosts=parsed.items("add-host"),
-        mounts=[_mount(entry) for entry in parsed.items("mount")],
+        env=environment(parsed) or None,
+        labels=_pairs(parsed, "label", _file_lines(parsed.items("label-file"), "--label-file")) or None,
+        sysctls=_pairs(parsed, "sysctl") or None,
+        storage_opts=_pairs(parsed, "storage-opt") or None,
+        log_options=_pairs(parsed, "log-opt") or None,
+        etc_hosts=parsed.items("add-host") or None,
+        mounts=[_mount(entry) for entry in parsed.items("mount")] or None,
         healthcheck=_healthcheck(parsed),
     )
     entrypoint = parsed.text("entrypoint")
     if entrypoint is not None:
         options["entrypoint"] = [entrypoint] if entrypoint else []
     return options
+
+
+def update_options(parsed: Parsed) -> dict[str, Any]:
+    """The container module's options from the flags of update; only those that were given."""
+    options = _plain_options(parsed, UPDATE_FLAGS)
+    options.update(
+        labels=_pairs(parsed, "label") or None,
+        log_options=_pairs(parsed, "log-opt") or None,
+        healthcheck=_healthcheck(parsed),
+    )
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _plain_options(parsed: Parsed, flags: Iterable[Flag]) -> dict[str, Any]:
+    """The options whose flags need no conversion."""
+    return {
+        flag.option: parsed.values[flag.name]
+        for flag in flags
+        if flag.option and flag.option not in _CONVERTED and flag.name in parsed.values
+    }
 
 
 def environment(parsed: Parsed) -> dict[str, str]:
@@ -172,15 +212,9 @@ def _pairs(parsed: Parsed, flag: str, before: Iterable[str] = ()) -> dict[str, s
 
 def _file_lines(paths: Iterable[str], flag: str) -> list[str]:
     """The lines of the files, without empty ones and those that begin with `#`."""
-    found = []
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                lines = file.read().split("\n")
-        except OSError as error:
-            raise NotFound(f"{flag}: {path}: {(error.strerror or str(error)).lower()}") from error
-        found += [line.lstrip().rstrip("\r") for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return found
+    from .._engine.options import file_lines
+
+    return [line for path in paths for line in file_lines(path, option=flag)]
 
 
 def _mount(entry: str) -> dict[str, Any]:
@@ -211,8 +245,5 @@ def _healthcheck(parsed: Parsed) -> dict[str, Any] | None:
             raise Invalid("can't be used together with --health-*", option="--no-healthcheck")
         return {"test": ["NONE"]}
     if command is None:
-        if details:
-            flag = "--health-" + next(iter(details)).replace("_", "-")
-            raise Invalid("needs --health-cmd", option=flag)
-        return None
+        return {"test_cli_compatible": True, **details} if details else None
     return {"test": ["CMD-SHELL", command], **details}

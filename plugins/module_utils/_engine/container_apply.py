@@ -44,7 +44,7 @@ def apply(
 def _execute(engine: Engine, request: ContainerRequest, observed: Observed, planned: TaskPlan) -> Outcome:
     record = observed.record
     warnings: tuple[str, ...] = ()
-    if planned.has("created"):
+    if planned.has("created") or planned.has("recreated"):
         if record is None:
             record = _create(engine, request, observed)
             result = _start_or_undo(engine, request, record) if planned.has("started") else _NOTHING
@@ -56,6 +56,8 @@ def _execute(engine: Engine, request: ContainerRequest, observed: Observed, plan
         if record is not None:
             warnings = _update(engine, request, observed, record, planned)
             record, result = _change_state(engine, request, record, planned)
+    if record is not None and (planned.has("paused") or planned.has("unpaused")):
+        containers.pause(engine, record, planned.has("paused"))
     if record is not None and request.state == "healthy":
         wait_healthy(engine, record, request.healthy_wait_timeout_s)
     return _outcome(engine, request, planned, record, result, warnings)
@@ -170,7 +172,8 @@ def _update(
         return ()
     assert observed.spec is not None
     options = [difference.option for difference in planned.differences]
-    return containers.update(engine, record, merge(request.spec, observed.spec, options))
+    spec = merge(request.spec, observed.spec, options, exact=request.compare == "exact")
+    return containers.update(engine, record, spec)
 
 
 def _change_state(

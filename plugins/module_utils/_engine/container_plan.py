@@ -7,10 +7,10 @@ The order of decisions is docker_container's: image first, then differences, the
 
 from __future__ import annotations
 
-from .._base.errors import Invalid
+from .._base.errors import Conflict, Invalid
 from .._base.plan import Action
 from .._base.values import Value
-from .comparison import check_comparisons, compare
+from .comparison import Difference, Rules, check_comparisons, compare
 from .image_facts import ImageConfig
 
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .._base.spec import ContainerSpec
     from .._runtime.state import RunState
     from .._store.records import ContainerRecord
-    from .comparison import Difference
     from .images import ImagePlan
 
 STATES = ("absent", "present", "stopped", "started", "healthy")
@@ -56,9 +55,10 @@ class Observed(Value):
 
     record: ContainerRecord | None = None
     spec: ContainerSpec | None = None
-    config: ImageConfig = ImageConfig()
+    config: ImageConfig = ImageConfig()  # of the image that the container has
     now: RunState | None = None
     image: ImagePlan | None = None
+    desired: ImageConfig | None = None  # of the image that it should have, where that is another one
 
     @property
     def is_running(self) -> bool:
@@ -87,6 +87,7 @@ def plan(request: ContainerRequest, observed: Observed) -> TaskPlan:
     name, actions = request.spec.name, []
     if observed.image is not None and observed.image.fetch:
         actions.append(Action("pulled_image", request.spec.image, observed.image.fetch))
+    _check_labels(request, observed)
     if observed.record is None:
         if not request.spec.image:
             raise Invalid(f"container {name} does not exist and no image is given to make it from", option="image")
@@ -99,23 +100,35 @@ def plan(request: ContainerRequest, observed: Observed) -> TaskPlan:
     if reasons:
         if observed.is_running:
             actions.append(Action("stopped", name))
-        actions += [Action("removed", name), Action("created", name, ", ".join(reasons))]
+        actions.append(Action("recreated", name, ", ".join(reasons)))
     elif differences:
         actions.append(Action("updated", name, ", ".join(difference.option for difference in differences)))
     return _with_state(request, observed, actions, tuple(differences), recreated=bool(reasons))
 
 
+def _check_labels(request: ContainerRequest, observed: Observed) -> None:
+    """With image_label_mismatch fail, labels that only the image gives are not accepted."""
+    if request.image_label_mismatch == "fail":
+        extra = sorted((observed.desired or observed.config).labels.keys() - request.spec.labels.keys())
+        if extra:
+            raise Conflict(
+                f"container {request.spec.name}: its image has labels that the task does not give: {', '.join(extra)}",
+                hint="give them in labels, or set image_label_mismatch to ignore",
+            )
+
+
 def _differences(request: ContainerRequest, observed: Observed, comparisons: dict[str, str]) -> list[Difference]:
     assert observed.record is not None and observed.spec is not None
-    found = compare(request.spec, observed.spec, observed.config, request.given, comparisons)
+    rules = Rules(request.given, comparisons, request.compare == "exact")
+    current = observed.config
+    desired = current if request.image_comparison == "current-image" else observed.desired or current
+    found = compare(request.spec, observed.spec, desired, current, rules)
     if comparisons.get("image") != "ignore" and observed.image is not None:
         found += _image_difference(request, observed.record, observed.image)
     return found
 
 
 def _image_difference(request: ContainerRequest, record: ContainerRecord, image: ImagePlan) -> list[Difference]:
-    from .comparison import Difference
-
     if image.fetch:
         return [Difference("image", record.image_id, "unknown", live=False)]
     if image.record is not None and image.record.id != record.image_id:
@@ -159,6 +172,12 @@ def _with_state(
         after_running = running and request.state == "present"
     before = {"exists": observed.record is not None, "running": observed.is_running}
     after = {"exists": True, "running": after_running}
+    was_paused = observed.now is not None and observed.now.paused
+    if request.paused is not None and after_running:
+        kept = was_paused and running and not any(action.verb == "restarted" for action in actions)
+        if request.paused != kept:
+            actions.append(Action("paused" if request.paused else "unpaused", name))
+        before["paused"], after["paused"] = was_paused, request.paused
     for difference in differences:
         before[difference.option], after[difference.option] = difference.before, difference.after
     return TaskPlan(tuple(actions), differences, before, after)

@@ -8,6 +8,7 @@ where there is something to do).
 
 from __future__ import annotations
 
+from .._base.errors import Conflict
 from .._base.plan import Outcome
 from . import containers
 from .container_plan import STATES, ContainerRequest, Observed, plan
@@ -36,11 +37,13 @@ def observe(engine: Engine, request: ContainerRequest) -> Observed:
     if request.state != "absent" and request.spec.image:
         image = images.plan_pull(engine, request.spec.image, request.pull, platform=request.platform)
     if record is None:
-        return Observed(image=image)
+        return Observed(image=image, config=read_config(image.record) if image and image.record else ImageConfig())
+    config = _config_of(engine, record, image)
     return Observed(
         record=record,
         spec=declared_spec(record),
-        config=_config_of(engine, record, image),
+        config=config,
+        desired=_desired_config(image, record),
         now=containers.state(engine, record),
         image=image,
     )
@@ -52,6 +55,12 @@ def _config_of(engine: Engine, record: ContainerRecord, image: ImagePlan | None)
     database = engine.database()
     current = database.image(record.image_id) if database else None
     return read_config(current) if current else ImageConfig()
+
+
+def _desired_config(image: ImagePlan | None, record: ContainerRecord) -> ImageConfig | None:
+    if image is None or image.record is None or image.record.id == record.image_id:
+        return None
+    return read_config(image.record)
 
 
 def ensure(
@@ -67,7 +76,12 @@ def ensure(
         from .container_apply import apply, wait_healthy
 
         if planned.actions:
-            return apply(engine, request, observed, planned, progress)
+            try:
+                return apply(engine, request, observed, planned, progress)
+            except Conflict:
+                if observed.record is not None or containers.lookup(engine, request.spec.name) is None:
+                    raise
+            return ensure(engine, request, progress=progress)  # somebody else has made it meanwhile
         assert observed.record is not None
         wait_healthy(engine, observed.record, request.healthy_wait_timeout_s)
     facts = containers.inspect(engine, observed.record) if observed.record else None

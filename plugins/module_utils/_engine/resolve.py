@@ -19,6 +19,7 @@ from .._runtime.launch_plan import (
     ProcessPlan,
     RestartPlan,
 )
+from .comparison import complete_health
 from .isolation import (
     DEFAULT_PATH,
     ID_COUNT,
@@ -70,7 +71,7 @@ def resolve(
         stop_signal=signal_number(spec.stop_signal or config.stop_signal or "SIGTERM", option="stop_signal"),
         stop_timeout_s=DEFAULT_STOP_TIMEOUT_S if spec.stop_timeout_s is None else spec.stop_timeout_s,
         restart=RestartPlan(spec.restart_policy, spec.restart_retries),
-        health=_health(spec.health or config.health),
+        health=_health(complete_health(spec.health, config.health)),
         log=LogPlan(f"{directory}/container.log", spec.log_max_size_bytes, spec.log_max_files),
         auto_remove=spec.auto_remove,
         shm_size_bytes=spec.shm_size_bytes,

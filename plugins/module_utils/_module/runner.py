@@ -42,10 +42,13 @@ class TaskFailed(Exception):
 class Task:
     """What a module's operation sees of its task: the engine, the options, and whether anything may be changed."""
 
-    def __init__(self, engine: Engine, options: dict[str, Any], *, check: bool) -> None:
+    def __init__(
+        self, engine: Engine, options: dict[str, Any], *, check: bool, log: Callable[[str], None] = lambda _text: None
+    ) -> None:
         self.engine = engine
         self.options = options
         self.check = check
+        self.log = log  # to the managed host's log of modules
 
 
 def run_module(operation: Callable[[Task], Result], arguments: dict[str, dict[str, Any]], **constraints: Any) -> None:
@@ -76,7 +79,7 @@ def _operate(module: AnsibleModule, operation: Callable[[Task], Result]) -> Resu
     from .._engine.engine import Engine  # after this, what the engine imports may come from kept code
 
     with Engine(paths) as engine:
-        result = operation(Task(engine, options, check=module.check_mode))
+        result = operation(Task(engine, options, check=module.check_mode, log=module.log))
     if code is not None and result.get("changed") and not module.check_mode:
         code.keep()
     return result

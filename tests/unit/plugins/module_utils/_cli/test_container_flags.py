@@ -4,7 +4,12 @@ from __future__ import annotations
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid, NotFound
 from ansible_collections.hull.engine.plugins.module_utils._base.spec import MountSpec, PortSpec
-from ansible_collections.hull.engine.plugins.module_utils._cli.container_flags import CREATE_FLAGS, container_options
+from ansible_collections.hull.engine.plugins.module_utils._cli.container_flags import (
+    CREATE_FLAGS,
+    UPDATE_FLAGS,
+    container_options,
+    update_options,
+)
 from ansible_collections.hull.engine.plugins.module_utils._cli.flags import parse_flags
 from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
 
@@ -110,10 +115,15 @@ def test_health_flags_become_one_check():
     assert disabled is not None and disabled.test == ("NONE",)
 
 
+def test_health_flags_without_a_command_change_the_images_check():
+    health = spec("--health-interval", "5s").health
+    assert health is not None
+    assert (health.test, health.interval_ns) == ((), 5 * 10**9)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--health-interval", "5s"], "--health-interval: needs --health-cmd"),
         (["--health-cmd", "x", "--health-start-period", "zz"], "--health-start-period: 'zz' is not a duration"),
         (["--no-healthcheck", "--health-cmd", "x"], "--no-healthcheck: can't be used together"),
     ],
@@ -129,16 +139,23 @@ def test_restart_policies():
 
 
 def test_every_option_that_a_flag_names_is_one_that_the_engine_reads():
-    import inspect
+    import os
 
-    from ansible_collections.hull.engine.plugins.module_utils._engine import mount_options
     from ansible_collections.hull.engine.plugins.module_utils._engine import options as engine_options
 
-    source = inspect.getsource(engine_options) + inspect.getsource(mount_options)
+    directory = os.path.dirname(engine_options.__file__)
+    names = [name for name in os.listdir(directory) if name.endswith("options.py")]
+    source = "".join(open(f"{directory}/{name}").read() for name in names)
     assert [flag.name for flag in CREATE_FLAGS if flag.option and f'"{flag.option}"' not in source] == []
 
 
-def test_no_two_flags_share_a_name_or_a_letter():
-    names = [name for flag in CREATE_FLAGS for name in (flag.name, *flag.aliases)]
-    letters = [flag.short for flag in CREATE_FLAGS if flag.short]
-    assert len(set(names)) == len(names) and len(set(letters)) == len(letters)
+def test_an_update_has_the_options_that_were_given():
+    parsed = parse_flags(
+        UPDATE_FLAGS, ["--memory", "64m", "--label", "a=b", "--ulimit", "nofile=5", "--health-retries", "2", "c"]
+    )
+    assert update_options(parsed) == {
+        "memory": "64m",
+        "labels": {"a": "b"},
+        "ulimits": ["nofile=5"],
+        "healthcheck": {"test_cli_compatible": True, "retries": "2"},
+    }

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Conflict, Invalid
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
+from ansible_collections.hull.engine.plugins.module_utils._engine.comparison import merge
 from ansible_collections.hull.engine.plugins.module_utils._engine.container_plan import ContainerRequest, Observed, plan
 from ansible_collections.hull.engine.plugins.module_utils._engine.image_facts import ImageConfig
 from ansible_collections.hull.engine.plugins.module_utils._engine.images import ImagePlan
@@ -62,7 +63,7 @@ def test_the_state_decides_the_actions(state, there, expected):
 
 def test_a_recreated_container_of_state_present_stays_stopped():
     planned = plan(request("present", task={"command": "top"}), observed())
-    assert verbs(planned) == ["stopped", "removed", "created"]
+    assert verbs(planned) == ["stopped", "recreated"]
     assert planned.before["running"] and not planned.after["running"]
 
 
@@ -102,8 +103,8 @@ def test_what_the_image_says_already_is_no_difference(options):
 )
 def test_what_cannot_change_live_recreates_and_says_why(option, before, after):
     planned = plan(request(task={option: after}), observed(declared={option: before}))
-    assert verbs(planned) == ["stopped", "removed", "created", "started"]
-    assert planned.actions[2].reason == option
+    assert verbs(planned) == ["stopped", "recreated", "started"]
+    assert planned.actions[1].reason == option
     assert planned.before[option] != planned.after[option]
 
 
@@ -132,7 +133,7 @@ def test_more_than_wanted_is_no_difference_unless_strict():
     there = observed(declared={"env": {"A": "1", "B": "2"}})
     assert verbs(plan(request(task={"env": {"A": "1"}}), there)) == []
     strict = request(task={"env": {"A": "1"}}, comparisons={"env": "strict"})
-    assert "created" in verbs(plan(strict, there))
+    assert "recreated" in verbs(plan(strict, there))
 
 
 def test_ignored_options_and_star():
@@ -152,14 +153,14 @@ def test_a_comparison_that_makes_no_sense_is_refused(comparisons):
 
 def test_another_image_recreates_unless_ignored():
     there = observed(image=OTHER)
-    assert plan(request(), there).actions[2].reason == "image"
+    assert plan(request(), there).actions[1].reason == "image"
     assert verbs(plan(request(comparisons={"image": "ignore"}), there)) == []
 
 
 def test_another_name_of_the_same_image_recreates_unless_ignored():
     there = observed()
     there = replace(there, record=replace(there.record, image_name="debian:bookworm"))
-    assert plan(request(), there).actions[2].reason == "image_name"
+    assert plan(request(), there).actions[1].reason == "image_name"
     assert verbs(plan(request(image_name_mismatch="ignore"), there)) == []
 
 
@@ -177,3 +178,95 @@ def test_without_an_image_nothing_can_be_created():
     bare = ContainerRequest(spec=container_spec({"name": "web"}), state="started")
     with pytest.raises(Invalid, match="image: container web does not exist"):
         plan(bare, Observed())
+
+
+EXACT = {"compare": "exact"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verb", "reason"),
+    [
+        ({"env": {"A": "1", "B": "2"}}, {"env": {"A": "1"}}, "recreated", "env"),
+        ({"env": {"A": "1"}}, {}, "recreated", "env"),
+        ({"volumes": ["a:/a", "b:/b"]}, {"volumes": ["a:/a"]}, "recreated", "volumes"),
+        ({"user": "5"}, {}, "recreated", "user"),
+        ({"labels": {"a": "1", "b": "2"}}, {"labels": {"a": "1"}}, "updated", "labels"),
+        ({"labels": {"a": "1"}}, {}, "updated", "labels"),
+        ({"memory": "64M"}, {}, "updated", "memory"),
+        ({"pids_limit": 5}, {}, "updated", "pids_limit"),
+        ({"healthcheck": {"test": "true"}}, {}, "updated", "healthcheck"),
+        ({"device_read_bps": [{"path": "/dev/sda", "rate": "1M"}]}, {}, "updated", "device_read_bps"),
+    ],
+)
+def test_exact_sees_what_a_task_no_longer_gives_and_declared_does_not(before, after, verb, reason):
+    there = observed(declared=before)
+    planned = plan(request(task=after, **EXACT), there)
+    assert (planned.actions[-1 if verb == "updated" else 1].verb, planned.differences[0].option) == (verb, reason)
+    assert reason in planned.before and reason in planned.after
+    assert verbs(plan(request(task=after), there)) == []
+
+
+@pytest.mark.parametrize(
+    "task",
+    [{}, {"env": {"A": "1"}, "labels": {"a": "1"}}, {"command": "sh"}, {"env": {"LANG": "C"}}, {"working_dir": "/srv"}],
+)
+def test_exact_does_not_count_what_comes_from_the_image(task):
+    assert verbs(plan(request(task=task, **EXACT), observed(declared=task))) == []
+    said_by_image = {name: value for name, value in task.items() if name != "labels" and "A" not in str(value)}
+    assert verbs(plan(request(task={}, **EXACT), observed(declared=said_by_image))) == []
+
+
+def test_a_live_change_keeps_what_the_task_does_not_mention_unless_it_is_exact():
+    before = container_spec({"name": "web", "image": "i", "labels": {"a": "1", "b": "2"}, "memory": "64M"})
+    wanted = container_spec({"name": "web", "image": "i", "labels": {"a": "3"}})
+    kept, exact = merge(wanted, before, ["labels"]), merge(wanted, before, ["labels", "memory"], exact=True)
+    assert (kept.labels, kept.limits.memory_bytes) == ({"a": "3", "b": "2"}, 64 << 20)
+    assert kept.given == ("image", "labels", "memory")
+    assert (exact.labels, exact.limits.memory_bytes, exact.given) == ({"a": "3"}, 0, ("image", "labels"))
+
+
+def test_aliases_in_comparisons():
+    there = observed(declared={"log_options": {"max-size": "1m"}})
+    wanted = request(task={"log_options": {"max-size": "2m"}})
+    assert verbs(plan(wanted, there)) == ["updated"]
+    assert verbs(plan(replace(wanted, comparisons={"log_opt": "ignore"}), there)) == []
+    with pytest.raises(Invalid, match="same option"):
+        plan(replace(wanted, comparisons={"log_opt": "ignore", "log_options": "strict"}), there)
+    plan(replace(wanted, comparisons={"networks": "strict", "platform": "ignore"}), there)
+
+
+def test_of_log_options_the_sizes_change_live_and_the_rest_recreates():
+    there = observed(declared={"log_options": {"max-size": "1m"}})
+    assert verbs(plan(request(task={"log_options": {"max-file": 5, "max-size": "1m"}}), there)) == ["updated"]
+    assert "recreated" in verbs(plan(request(task={"log_options": {"tag": "x", "max-size": "1m"}}), there))
+
+
+@pytest.mark.parametrize(
+    ("paused", "now", "state", "last"),
+    [
+        (True, "running", "started", ["paused"]),
+        (True, "paused", "started", []),
+        (False, "paused", "started", ["unpaused"]),
+        (None, "paused", "started", []),
+        (True, "exited", "started", ["started", "paused"]),
+        (True, "exited", "present", []),
+        (False, "paused", "stopped", ["stopped"]),
+    ],
+)
+def test_paused(paused, now, state, last):
+    there = replace(observed(), now=RunState(status=now, pid=7, paused=now == "paused"))
+    assert verbs(plan(request(state, paused=paused), there)) == last
+
+
+def test_labels_of_the_image_can_be_refused():
+    strict = request(task={"labels": {"maker": "us"}}, image_label_mismatch="fail")
+    plan(strict, observed())
+    with pytest.raises(Conflict, match="maker"):
+        plan(request(image_label_mismatch="fail"), observed())
+
+
+def test_the_current_images_variables_can_complete_the_task():
+    there = replace(observed(declared={"env": {"A": "1"}}), desired=ImageConfig(env=("NEW=1",)))
+    ignoring = request(task={"env": {"A": "1"}}, comparisons={"image": "ignore", "env": "strict"})
+    assert "recreated" in verbs(plan(ignoring, there))
+    assert verbs(plan(replace(ignoring, image_comparison="current-image"), there)) == []
