@@ -93,19 +93,19 @@ def _pause(invocation: Invocation, frozen: bool) -> int:
 
 def _remove(invocation: Invocation) -> int:
     force, volumes = invocation.is_on("force"), invocation.is_on("volumes")
+    with invocation.engine() as engine:
 
-    def one(name: str) -> str | None:
-        try:
-            with invocation.engine() as engine:
+        def one(name: str) -> str | None:
+            try:
                 containers.remove(engine, containers.find(engine, name), force=force, volumes=volumes)
-        except NotFound as error:
-            if not force:
-                raise
-            put_error(f"hull: {error}")
-            return None
-        return name
+            except NotFound as error:
+                if not force:
+                    raise
+                put_error(f"hull: {error}")
+                return None
+            return name
 
-    return at_once(invocation.arguments, one)
+        return for_each(invocation.arguments, one)
 
 
 def _wait(invocation: Invocation) -> int:
