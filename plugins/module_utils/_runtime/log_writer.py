@@ -50,19 +50,24 @@ class LogWriter:
         self._held = b""
         self._untold = 0
         self.lost_bytes = 0
+        self._files = 0
         self.configure(plan)
-        self._open()
 
-    def _open(self) -> None:
-        self._fd = os.open(self._path, _FLAGS, 0o600)
-        self._size = os.fstat(self._fd).st_size
+    def _open(self) -> bool:
+        """Open the newest file, if that has not been done; there is none before something is written."""
+        if self._fd < 0:
+            try:
+                self._fd = os.open(self._path, _FLAGS, 0o600)
+                self._size = os.fstat(self._fd).st_size
+            except OSError:
+                return False
+        return True
 
     def configure(self, plan: LogPlan) -> None:
         """Change size and number of files, and whether the container waits; the path stays."""
-        fewer = range(max(plan.max_files, 1), self._files) if self._fd >= 0 else ()
-        self._limit, self._files = plan.max_size_bytes, max(plan.max_files, 1)
-        self._blocking = plan.blocking
-        for number in fewer:
+        before, self._files = self._files, max(plan.max_files, 1)
+        self._limit, self._blocking = plan.max_size_bytes, plan.blocking
+        for number in range(self._files, before):
             try:
                 os.unlink(f"{self._path}.{number}")
             except OSError:
@@ -115,7 +120,7 @@ class LogWriter:
                 return
             self._untold = 0
         while records:
-            end = self._fitting(records)
+            end = self._fitting(records) if self._open() else len(records)
             if end and not self._flush(records[:end]):
                 self._fail(records)
                 return
@@ -142,9 +147,9 @@ class LogWriter:
         self._untold += count
 
     def _flush(self, records: bytes) -> bool:
+        if not self._open():
+            return False
         try:
-            if self._fd < 0:
-                self._open()
             written = os.write(self._fd, records)
             if written < len(records):
                 os.ftruncate(self._fd, self._size)  # half a record would damage the next one
@@ -156,8 +161,8 @@ class LogWriter:
 
     def _rotate(self) -> None:
         """`log` becomes `log.1`, `log.1` `log.2` and so on; the oldest goes."""
-        if self._fd >= 0:
-            os.close(self._fd)
+        os.close(self._fd)
+        self._fd = -1
         try:
             for number in range(self._files - 1, 0, -1):
                 source = f"{self._path}.{number - 1}" if number > 1 else self._path
@@ -167,13 +172,8 @@ class LogWriter:
                 os.unlink(self._path)
         except OSError:
             pass  # the file stays and is emptied below
-        try:
-            self._open()
-            if self._size:
-                os.ftruncate(self._fd, 0)
-                self._size = 0
-        except OSError:
-            self._fd = -1
+        if self._open() and self._size:
+            os.ftruncate(self._fd, 0)
             self._size = 0
 
 
