@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._engine.copy_writing import CopyReport
+    from .._engine.copy_values import CopyReport
     from .command import Invocation
 
 _CHUNK = 1024 * 1024

@@ -19,8 +19,9 @@ from .._image.tar_writer import END, header_of, make_entry
 from .._kernel.targets import open_inside
 from .._runtime.users import resolve_user
 from .container_tree import ContainerTree
+from .copy_comparison import BINARY
 from .copy_reading import open_place
-from .copy_writing import BINARY, CopyReport, CopyRules, Place
+from .copy_values import CopyReport, CopyRules, Place
 from .copying import host_path, host_pieces, inside, outside
 from .declared import plan_of
 from .forked_work import work_forked

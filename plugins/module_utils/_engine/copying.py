@@ -17,7 +17,8 @@ from .._image.forked_stream import ForkedStream
 from .._image.packing import PieceStream
 from .container_tree import ContainerTree
 from .copy_reading import pack_path
-from .copy_writing import CopyReport, CopyRules, Difference, Place, compare_copy, write_copy
+from .copy_values import CopyReport, CopyRules, Difference, Place
+from .copy_writing import compare_copy, write_copy
 from .forked_work import work_forked
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._store.records import ContainerRecord
-    from .copy_writing import CopyRules as Rules
+    from .copy_values import CopyRules as Rules
     from .engine import Engine
 
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC

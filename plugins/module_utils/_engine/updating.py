@@ -9,7 +9,8 @@ from .._base.values import replace
 from . import containers
 from .comparison import merge
 from .declared import declared_spec
-from .options import check_together, container_spec
+from .options import container_spec
+from .security_options import check_together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
