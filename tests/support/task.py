@@ -42,7 +42,12 @@ def attempt(env: Mapping[str, str], module: str, /, **options: Any) -> dict[str,
         os.waitpid(pid, 0)
         output.seek(0)
         text = output.read().decode()
-    assert text.startswith("\n{"), (options, text)
+    return result_of(text)
+
+
+def result_of(text: str) -> dict[str, Any]:
+    """The result that a module has printed. Fails the test where it printed anything else."""
+    assert text.startswith("\n{"), text
     result: dict[str, Any] = json.loads(text)
     return result
 
