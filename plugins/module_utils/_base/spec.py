@@ -10,6 +10,7 @@ engine's own units; nothing here depends on the image or on the host. What the i
 from __future__ import annotations
 
 from .values import Value
+from .values import to_record as to_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,17 +166,6 @@ class ContainerSpec(Value):
 
 
 _NESTED = {"mounts": MountSpec, "ports": PortSpec, "devices": DeviceSpec, "device_rules": DeviceRuleSpec}
-
-
-def to_record(value: Any) -> Any:
-    """The value as JSON types; `spec_from_record` is its inverse for a ContainerSpec."""
-    if isinstance(value, Value):
-        return {name: to_record(field) for name, field in value.fields().items()}
-    if isinstance(value, (tuple, list)):
-        return [to_record(item) for item in value]
-    if isinstance(value, dict):
-        return {name: to_record(item) for name, item in value.items()}
-    return value
 
 
 def _tuples(value: Any) -> Any:

@@ -74,3 +74,14 @@ class Value:
 def replace(value: ValueType, **changes: Any) -> ValueType:
     """A copy of the value with some fields changed."""
     return type(value)(**{**value.__dict__, **changes})
+
+
+def to_record(value: Any) -> Any:
+    """The value as JSON types; see `spec_from_record` and `plan_from_record`."""
+    if isinstance(value, Value):
+        return {name: to_record(field) for name, field in value.fields().items()}
+    if isinstance(value, (tuple, list)):
+        return [to_record(item) for item in value]
+    if isinstance(value, dict):
+        return {name: to_record(item) for name, item in value.items()}
+    return value

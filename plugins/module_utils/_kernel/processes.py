@@ -6,8 +6,13 @@ from __future__ import annotations
 
 import os
 from select import POLLIN, poll
+from sys import byteorder
 
 _DEAD_STATES = frozenset("ZXx")
+_STOPPED_STATES = frozenset("Tt")
+_PIDFD_GET_INFO = 0xC040FF0B
+_PIDFD_INFO_EXIT = 1 << 3
+_INFO_BYTES, _EXIT_CODE_AT = 64, 60
 
 
 def _stat_fields(pid: int) -> list[str] | None:
@@ -33,6 +38,12 @@ def is_alive(pid: int, started: int | None = None) -> bool:
     """Whether the process runs; with `started`, whether it is still that one. A zombie is dead."""
     fields = _stat_fields(pid) if pid > 0 else None
     return fields is not None and fields[0] not in _DEAD_STATES and started in (None, int(fields[19]))
+
+
+def is_stopped(pid: int, started: int) -> bool:
+    """Whether the process that started then is there but does nothing, because of SIGSTOP or a debugger."""
+    fields = _stat_fields(pid) if pid > 0 else None
+    return fields is not None and fields[0] in _STOPPED_STATES and started == int(fields[19])
 
 
 def open_process(pid: int, started: int | None = None) -> int | None:
@@ -65,6 +76,32 @@ def has_ended(pid_fd: int, timeout_ms: int = 0) -> bool:
     watch = poll()
     watch.register(pid_fd, POLLIN)
     return bool(watch.poll(timeout_ms))
+
+
+def shell_status(status: int) -> int:
+    """A wait status as a shell gives it: the exit code, or 128 and the signal's number."""
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def foreign_status(pid_fd: int, pid: int, started: int) -> int | None:
+    """How somebody else's child has ended, as a shell gives it; None where the kernel does not tell.
+
+    Of a zombie /proc tells; once it has been reaped the pidfd does, if it was opened before (Linux 6.15).
+    Source: proc_pid_stat(5), field 52; include/uapi/linux/pidfd.h, PIDFD_GET_INFO.
+    """
+    fields = _stat_fields(pid) if pid > 0 else None
+    if fields is not None and fields[0] in _DEAD_STATES and int(fields[19]) == started:
+        return shell_status(int(fields[49]))
+    from fcntl import ioctl
+
+    info = bytearray(_PIDFD_INFO_EXIT.to_bytes(8, byteorder).ljust(_INFO_BYTES, b"\0"))
+    try:
+        ioctl(pid_fd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    if not int.from_bytes(info[:8], byteorder) & _PIDFD_INFO_EXIT:
+        return None
+    return shell_status(int.from_bytes(info[_EXIT_CODE_AT:], byteorder))
 
 
 def children(pid: int) -> tuple[int, ...]:

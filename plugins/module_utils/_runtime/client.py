@@ -72,7 +72,8 @@ def execute(paths: Paths, container_id: str, process: ProcessPlan, *, attach: bo
 
 def _ask_spawner(paths: Paths, request: dict[str, Any], prefix: str) -> tuple[socket, protocol.Decoder, dict[str, Any]]:
     """Send a request until a spawner accepts it, and wait for the answer. Raises the error of a FAILURE."""
-    frame = protocol.encode_json(protocol.REQUEST, request)
+    kind = protocol.REQUEST if request["op"] == "exec" else protocol.MONITOR
+    frame = protocol.encode_json(kind, request)
     for _attempt in range(_ATTEMPTS):
         connection = spawner_start.connect(paths)
         decoder = protocol.Decoder()

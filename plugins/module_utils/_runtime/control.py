@@ -81,7 +81,7 @@ def _update(monitor: Monitor, _client: Client, request: dict[str, Any]) -> dict[
     if request.get("log") is not None and monitor.log is not None:
         plan = replace(plan, log=from_record(LogPlan, request["log"]))
         assert plan.log is not None
-        monitor.log.configure(plan.log)
+        monitor.log.configure(plan, plan.log)
     plan = replace(
         plan,
         name=str(request.get("name", plan.name)),

@@ -2,8 +2,9 @@
 # Copyright: the hull.engine authors
 """The host's side of one launch: everything that a container needs is made, init is cloned, the answer awaited.
 
-A Launch is one run of a container. `launch` either gives one whose command has been executed, or raises and leaves
-nothing: no process, cgroup, link, published port or descriptor. `end` is the same undoing after the process has ended.
+A Launch is one start of a container. `launch` either gives one whose command has been executed, or raises and leaves
+nothing: no process, cgroup, link or published port. It runs in a throw-away child of the monitor, whose child init
+becomes (CLONE_PARENT). `take_down` is the undoing after init has ended.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from .._kernel.cgroups import Cgroup
 from .._kernel.namespaces import make_user_namespace, namespace_flags, open_namespace, write_id_maps
 from .._kernel.nftables import Nft
 from .._kernel.overlay import overlay_mount
-from .._kernel.processes import send_signal, start_time
+from .._kernel.processes import foreign_status, has_ended, send_signal, start_time
 from .._kernel.rtnetlink import Route
 from .._net.ports import reserve
-from .._sys.process_calls import clone3
+from .._sys.process_calls import clone3, setns
+from .._sys.sched_flags import CLONE_NEWPID, CLONE_PARENT
 from . import handshake, init
 from .launch_plan import LaunchPlan, NetworkPlan, PortPlan
 from .process_setup import raise_hard_limits
@@ -39,65 +41,44 @@ LAUNCH_TIMEOUT_S = 60
 
 
 class Launch:
-    """One run of a container, from the clone to the end of its processes."""
+    """One start of a container: what has been made of it, and what is handed over to its monitor."""
 
     def __init__(self, plan: LaunchPlan, host: CgroupHost) -> None:
         self.plan = plan
         self.cgroup = Cgroup(host, plan.cgroup)
-        self.wiring = Wiring(plan.process)
+        self.wiring = Wiring(plan.process, lasting=True)
         self.pid = 0
         self.pid_fd = -1
         self.start_time = 0
         self.started_ns = 0
         self.started_monotonic_ns = 0
         self.warnings: list[str] = []
-        self.reaped = False
         self.reserved: list[int] = []  # sockets that hold the published host ports
         self._undo: list[Callable[[], object]] = []
 
-    def undo(self) -> list[str]:
-        """Take back everything that was made, newest first. What could not be is told, not raised. Idempotent."""
-        troubles = []
+    def undo(self) -> None:
+        """Take back everything that was made, newest first, as far as that goes; the next start does the rest."""
         while self._undo:
             step = self._undo.pop()
             try:
                 step()
-            except (HullError, OSError) as error:
-                troubles.append(str(error))
-        return troubles
+            except (HullError, OSError):
+                pass
 
     def on_undo(self, step: Callable[[], object]) -> None:
         """Have the step done by `undo`."""
         self._undo.append(step)
 
-    def reap(self) -> int:
-        """The exit status of the ended init, as a shell gives it; waits for it."""
-        if self.reaped:
-            return 0
-        _, status = os.waitpid(self.pid, 0)
-        self.reaped = True
-        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-
     def kill(self) -> None:
-        """End init, and with it all of its pid namespace, and wait for it."""
-        if self.pid and not self.reaped:
+        """End init, and with it all of its pid namespace. The monitor reaps it."""
+        if self.pid:
             send_signal(self.pid_fd, SIGKILL)
-            self.reap()
-
-    def close_fds(self) -> None:
-        """Close the streams, the pidfd and the sockets that hold ports."""
-        self.wiring.close()
-        while self.reserved:
-            os.close(self.reserved.pop())
-        if self.pid_fd >= 0:
-            os.close(self.pid_fd)
-            self.pid_fd = -1
+            has_ended(self.pid_fd, -1)
 
 
 def launch(plan: LaunchPlan, host: CgroupHost, *, seccomp: bytes, rows: int = 0, columns: int = 0) -> Launch:
     """Bring the container up. Returns when its command has been executed. Raises the engine's errors."""
     run = Launch(plan, host)
-    run.on_undo(run.close_fds)
     try:
         _launch(run, host, seccomp, rows, columns)
     except BaseException:
@@ -122,7 +103,6 @@ def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: i
     opened: list[int] = []
     sources = Sources()
     channel, far_end = handshake.make_pair()
-    run.on_undo(lambda: os.close(channel))
     try:
         idmap_fd = -1
         if plan.userns is not None:
@@ -134,7 +114,7 @@ def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: i
             plan.layers, f"{plan.root_directory}/upper", f"{plan.root_directory}/work", idmap_fd=idmap_fd
         )
         opened.append(root_fd)
-        joined = {name: open_namespace(pid, name) for name, pid in plan.join.items()}
+        joined = {name: open_namespace(pid, name) for name, pid in plan.join.items() if name != "pid"}
         cgroup_fd = cgroup.open_fd()
         opened += [fd for fd in (*joined.values(), cgroup_fd) if fd >= 0]
         context = init.InitContext(
@@ -170,14 +150,26 @@ def _clone(run: Launch, context: init.InitContext, cgroup_fd: int) -> None:
     names = [name for name in plan.namespaces if name != "cgroup"]  # init makes that one once it is in its cgroup
     if plan.userns is not None and "user" not in names:
         names.append("user")
+    if "pid" in plan.join:  # whoever enters a pid namespace stays outside; its children are inside
+        _enter_pid_namespace(plan.join["pid"])
     try:
-        pid, pid_fd = clone3(namespace_flags(names), cgroup_fd=cgroup_fd)
+        pid, pid_fd = clone3(namespace_flags(names) | CLONE_PARENT, exit_signal=0, cgroup_fd=cgroup_fd)
     except OSError as error:
         raise LaunchError(f"make the namespaces {', '.join(names)}: {error.strerror}") from error
     if pid == 0:
         init.run_init(context)
     run.pid, run.pid_fd = pid, pid_fd
     run.on_undo(run.kill)
+
+
+def _enter_pid_namespace(pid: int) -> None:
+    fd = open_namespace(pid, "pid")
+    try:
+        setns(fd, CLONE_NEWPID)
+    except OSError as error:
+        raise LaunchError(f"pid_mode: enter the pid namespace of process {pid}: {error.strerror}") from error
+    finally:
+        os.close(fd)
 
 
 def _serve_init(run: Launch, channel: int) -> None:
@@ -278,5 +270,29 @@ def _reason(run: Launch) -> str:
     """Why init is gone, where the kernel tells."""
     if run.cgroup.oom_kills():
         return ": out of memory"
-    status = run.reap()
+    has_ended(run.pid_fd, -1)
+    status = foreign_status(run.pid_fd, run.pid, start_time(run.pid) or 0)
+    if status is None:
+        return ""
     return f": killed by signal {status - 128}" if status > 128 else f" with status {status}"
+
+
+def take_down(cgroup: Cgroup, ports: dict[str, Any]) -> tuple[bool, str]:
+    """After init has ended: end what it left, remove the cgroup and the published ports (`to_ports`).
+
+    Nothing of a container outlives its init, also where it shares the host's pid namespace. Gives whether the kernel
+    killed something for want of memory, and what could not be done.
+    """
+    oom_killed = False
+    troubles = []
+    try:
+        cgroup.kill()
+        oom_killed = cgroup.oom_kills() > 0
+        cgroup.remove()
+    except HullError as error:
+        troubles.append(str(error))
+    try:
+        unpublish_record(ports)
+    except (HullError, OSError) as error:
+        troubles.append(str(error))
+    return oom_killed, "; ".join(troubles)

@@ -17,6 +17,7 @@ from .event_loop import EventLoop
 from .launch_plan import LaunchPlan, LogPlan
 from .log_forwarder import Forwarder
 
+DRIVERS = ("journald", "syslog")
 _ERROR, _WARNING, _INFO = 3, 4, 6  # priorities. Source: syslog(3)
 _FINISH_NS = 2 * 10**9
 _LONGEST_APP_NAME = 48
@@ -24,31 +25,26 @@ _size = Struct("<Q")
 
 
 class LogDriver:
-    """A receiver and the form of its messages, for one container. `warnings` tells what is wrong from the start."""
+    """A receiver and the form of its messages, for one container."""
 
     def __init__(self, loop: EventLoop, plan: LaunchPlan, log: LogPlan) -> None:
         self._loop = loop
         self._untold = 0
         self.lost_bytes = 0
-        self.warnings: tuple[str, ...] = ()
         self._log = log
         self._form = _form(plan, log)
-        self._connect()
+        self._forwarder = self._connect()
 
-    def _connect(self) -> None:
-        log = self._log
-        self._forwarder = Forwarder(self._loop, log.address, by_file=log.driver == "journald")
-        if self._forwarder.trouble:
-            what = f"log_driver: {log.driver}: {log.address}: {self._forwarder.trouble}"
-            self.warnings = (f"{what}; it is looked for again and again, and hull logs has all lines",)
+    def _connect(self) -> Forwarder:
+        return Forwarder(self._loop, self._log.address, by_file=self._log.driver == "journald")
 
     def configure(self, plan: LaunchPlan, log: LogPlan) -> None:
         """Take over another tag, name or address."""
         moved = log.address != self._log.address
-        self._log, self._form, self.warnings = log, _form(plan, log), ()
+        self._log, self._form = log, _form(plan, log)
         if moved:
             self._lose(self._forwarder.close())
-            self._connect()
+            self._forwarder = self._connect()
 
     def write(self, stream: str, piece: bytes) -> None:
         """Send a piece of output: whole lines, or a part of a line that goes on."""
@@ -82,6 +78,18 @@ class LogDriver:
         """Give a receiver that is there a moment for what it has not taken yet."""
         self._forwarder.drain(monotonic_ns() + _FINISH_NS)
         self._lose(self._forwarder.close())
+
+
+def receiver_warnings(log: LogPlan | None) -> list[str]:
+    """What to tell who starts a container whose driver's receiver is not there."""
+    if log is None or log.driver not in DRIVERS:
+        return []
+    probe = Forwarder(EventLoop(), log.address)
+    probe.close()
+    if not probe.trouble:
+        return []
+    what = f"log_driver: {log.driver}: {log.address}: {probe.trouble}"
+    return [f"{what}; it is looked for again and again, and hull logs has all lines"]
 
 
 def _form(plan: LaunchPlan, log: LogPlan) -> Journal | Syslog:

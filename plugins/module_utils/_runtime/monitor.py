@@ -1,106 +1,180 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""One container's life after the spawner's fork: launch, streams, log, health, exit, restart, clean-up.
+"""One container's life after its launch: streams, log, health, exit, restart, clean-up.
 
-The monitor is the parent of the container's init and the only writer of its state. It serves the connection of the
-client that started it and, at `monitor.sock`, any number of others. If it is killed, the container goes on without
-log, health check and restart policy (its pipes are then broken: a writer gets SIGPIPE or EPIPE); `client.py` stops such
-a container through the kernel, and `state.py` tells it apart. SIGTERM, which every process gets when the host goes
-down, makes it stop its container first: otherwise a command that ignores SIGTERM, as most do that are PID 1, would hold
-up systemd's shutdown for 90 seconds.
+The monitor is forked by the spawner, is the parent of the container's init, and the only writer of its state. It serves
+the connection of the client that started it and, at `monitor.sock`, any number of others.
+
+There may be a thousand of it, so it is small: it shares its memory with the spawner as long as it does not write to it.
+What brings a container up, and what a restart does, runs in throw-away children (`launch_worker.py`); the plan lies in
+a file. A monitor keeps a few facts, and descriptors.
+
+If it is killed, the container goes on, and its output waits in the pipes. The spawner notices and forks another, which
+adopts the container; where the spawner was killed too, the next operation on the container has that done. `state.py`
+tells such a container apart. SIGTERM, which every process gets when the host goes down, makes the monitor stop its
+container first: otherwise a command that ignores SIGTERM, as most do that are PID 1, would hold up systemd's shutdown
+for 90 seconds.
 """
 
 from __future__ import annotations
 
 import os
-from _signal import SIG_SETMASK, SIGKILL, SIGTERM, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import SIG_BLOCK, SIG_SETMASK, SIGKILL, SIGTERM, pthread_sigmask  # type: ignore[import-not-found]
 from _signal import signal as set_handler
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
-from errno import EWOULDBLOCK
-from fcntl import LOCK_EX, LOCK_NB, flock
+from _socket import AF_UNIX, SOCK_STREAM, socket
 from time import monotonic_ns, sleep, time_ns
 
-from .._base.errors import Conflict, HullError, LaunchError
-from .._kernel.cgroup_host import detect
-from .._kernel.processes import send_signal, start_time
-from .._sys.privilege_calls import set_name
+from .._base.errors import Conflict, HullError
+from .._base.values import to_record
+from .._kernel.cgroup_host import CgroupHost
+from .._kernel.cgroups import Cgroup
+from .._kernel.processes import children, foreign_status, send_signal, shell_status
 from .._sys.process_title import set_title
-from . import control, protocol, state
+from . import control, launch_worker, protocol, state
 from .clients import Client, Clients, peer_uid
 from .container_log import ContainerLog
 from .event_loop import EventLoop
 from .health import HealthMonitor
-from .launch_plan import LaunchPlan
-from .launcher import Launch, launch, to_ports
+from .launch_plan import LaunchPlan, RestartPlan
+from .launcher import take_down, to_ports
+from .plan_file import read_plan, write_plan
 from .restart import RestartState
 from .run_directory import remove_run_directory
 from .streams import Streams
+from .wiring import Wiring
+from .worker import Worker, call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
-SOCKET_NAME = "monitor.sock"
-LOCK_NAME = "monitor.lock"
 _DRAIN_NS = 10 * 10**9
 _FINISH_NS = 5 * 10**9
 _REMOVAL_WAIT_NS = 30 * 10**9
-_LOCK_WAIT_S = 10
 _STATE_RETRY_NS = 10**9
+_REAPED_BY_ANOTHER_S = 0.2
+
+
+class Run:
+    """One run of the container, as its monitor knows it."""
+
+    def __init__(self, facts: dict[str, Any], fds: dict[str, int], reserved: tuple[int, ...], cgroup: Cgroup) -> None:
+        self.pid: int = facts["pid"]
+        self.pid_fd = fds.get("pid", -1)  # -1: it has ended before it was adopted
+        self.start_time: int = facts["start_time"]
+        self.started_ns: int = facts["started_ns"]
+        self.started_monotonic_ns: int = facts["started_monotonic_ns"]
+        self.adopted = bool(facts.get("adopted"))
+        self.cgroup = cgroup
+        self.wiring = Wiring()
+        for name in launch_worker.STREAMS:
+            setattr(self.wiring, name, fds.get(name, -1))
+        self._reserved = reserved
+
+    def reap(self) -> int:
+        """The exit status of the ended init, as a shell gives it; 255 where nobody knows."""
+        if not self.adopted:
+            return shell_status(os.waitpid(self.pid, 0)[1])
+        deadline = monotonic_ns() + int(_REAPED_BY_ANOTHER_S * 10**9)
+        while self.pid_fd >= 0:
+            status = foreign_status(self.pid_fd, self.pid, self.start_time)
+            if status is not None:
+                return status
+            if monotonic_ns() > deadline:
+                break
+            sleep(0.002)
+        return state.UNKNOWN_EXIT
+
+    def close(self) -> None:
+        """Close the streams, the pidfd and the sockets that hold ports."""
+        self.wiring.close()
+        for fd in (*self._reserved, self.pid_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._reserved, self.pid_fd = (), -1
 
 
 class Monitor:
     """The state of one monitor. Methods that begin with `ask_` are what `control.py` calls for a client's request."""
 
-    def __init__(self, plan: LaunchPlan) -> None:
-        self.plan = plan
+    def __init__(self, facts: dict[str, Any], fds: dict[str, int]) -> None:
+        self.facts = facts
         self.loop = EventLoop()
         self.clients = Clients(self.loop, self._frame, self._client_gone)
-        self.host = detect()
-        self.restarts = RestartState()
-        self.log: ContainerLog | None = None
-        self.run: Launch | None = None
+        self.restarts = RestartState(facts.get("restart_count", 0), facts.get("restart_delay_ns", 0))
+        log = facts["log"]
+        self.log = ContainerLog(self.loop, self._read_plan, log, self._tell_loss) if log else None
+        self.run: Run | None = None
         self.streams: Streams | None = None
         self.health: HealthMonitor | None = None
         self.stopping = False
         self.host_ends = False
-        self.attached_once = False
         self.last: dict[str, Any] = {}
-        self._boot_id = state.boot_id()
-        self._start_time = start_time(os.getpid()) or 0
-        self.seccomp = b""
-        self._lock_fd = -1
-        self._listener: socket | None = None
+        self._lock_fd = fds["lock"]
+        self._listener = socket(AF_UNIX, SOCK_STREAM, fileno=fds["listener"])
         self._starter: Client | None = None
+
+    @property
+    def plan(self) -> LaunchPlan:
+        """The plan, read from its file each time."""
+        return self._read_plan()
+
+    @plan.setter
+    def plan(self, plan: LaunchPlan) -> None:
+        write_plan(plan.run_directory, to_record(plan))
+        self.facts.update(launch_worker.facts_of(plan))
+
+    def _read_plan(self) -> LaunchPlan:
+        return read_plan(self.facts["run_directory"])
+
+    @property
+    def host(self) -> CgroupHost:
+        """The host's cgroup hierarchies."""
+        return CgroupHost(*self.facts["host"])
+
+    @property
+    def seccomp(self) -> bytes:
+        """The filter for processes that are executed in the container later."""
+        return launch_worker.read_seccomp(self.plan)
 
     # --- the whole life
 
-    def serve(self, starter: Client, *, attach: bool, rows: int, columns: int) -> None:
-        """Start the container for this client and stay with it to its end. Errors go to the client."""
-        self._starter = starter
-        starter.starting, starter.attached = True, attach
+    def serve(self, starter: Client | None, fds: dict[str, int], reserved: tuple[int, ...]) -> None:
+        """Stay with the container to its end. The starter is an attached client, or one that waits for an adoption."""
         self._stop_on_sigterm()
-        try:
-            self._prepare()
-            self._start(rows, columns)
-        except (HullError, OSError) as error:
-            self._clean_up()
-            starter.send(protocol.encode_json(protocol.FAILURE, protocol.failure_payload(error)))
+        self.loop.watch(self._listener.fileno(), lambda _events: self._accept())
+        if starter is not None and not self.facts.get("adopted"):
+            self._starter = starter
+            starter.attached = True
             self.clients.add(starter)
-            self.clients.finish(monotonic_ns() + _FINISH_NS)
-            return
-        assert self.run is not None
-        self.attached_once = attach
-        warnings = [*self.run.warnings, *(self.log.warnings if self.log is not None else ())]
-        answer = {"pid": self.run.pid, "started_ns": self.run.started_ns, "warnings": warnings}
-        starter.send(protocol.encode_json(protocol.ANSWER, answer))
-        self.clients.add(starter)
-        self.clients.deliver_pending(starter)
+        self._begin(fds, reserved)
+        if starter is not None:
+            if self._starter is None:
+                starter.send(protocol.encode_json(protocol.ANSWER, {}))
+                self.clients.add(starter)
+            self.clients.deliver_pending(starter)
         self.loop.run()
         self._finish()
 
+    def _begin(self, fds: dict[str, int], reserved: tuple[int, ...]) -> None:
+        """A run has been handed over: of a launch, a restart, or a monitor that was killed."""
+        facts = self.facts
+        if facts.pop("restarting", False):
+            self.last = state.end_record(facts["root_directory"])
+            self.loop.set_timer("restart", self.restarts.delay_ns, self._restart)
+            return
+        self.run = run = Run(facts, fds, reserved, Cgroup(self.host, facts["cgroup"]))
+        self.streams = Streams(self.loop, self.clients, run.wiring, self.log)
+        if run.pid_fd < 0:
+            self._init_ended()
+            return
+        self.loop.watch(run.pid_fd, lambda _events: self._init_ended())
+        if facts["health"]:
+            self.health = HealthMonitor(self)
+
     def _stop_on_sigterm(self) -> None:
-        """By way of a pipe, which ends the loop's waiting. A clone of this process has the handler until its execve."""
+        """By way of a pipe, which ends the loop's waiting. Children have the handler until their execve."""
         read_end, write_end = os.pipe()
         monitor = os.getpid()
 
@@ -108,67 +182,15 @@ class Monitor:
             os.read(read_end, 1)
             if not self.stopping:
                 self.host_ends = True
-                self.ask_stop(self.plan.stop_signal, self.plan.stop_timeout_s * 10**9)
+                plan = self.plan
+                self.ask_stop(plan.stop_signal, plan.stop_timeout_s * 10**9)
 
         self.loop.watch(read_end, terminated)
         os.set_blocking(write_end, False)
         set_handler(SIGTERM, lambda *_: os.write(write_end, b"1") if os.getpid() == monitor else None)
-
-    def _prepare(self) -> None:
-        os.makedirs(self.plan.run_directory, 0o700, exist_ok=True)
-        self._lock()
-        if self.plan.process.seccomp_path:
-            with open(self.plan.process.seccomp_path, "rb", buffering=0) as file:
-                self.seccomp = file.read()
-        if self.plan.log is not None and self.plan.log.path:
-            self.log = ContainerLog(self.loop, self.plan, self.plan.log, self._tell_loss)
-        self._listen()
-
-    def _lock(self) -> None:
-        """One monitor per container: a lock that goes with this process. A predecessor may still be cleaning up."""
-        deadline = monotonic_ns() + _LOCK_WAIT_S * 10**9
-        path = f"{self.plan.run_directory}/{LOCK_NAME}"
-        while True:
-            os.makedirs(self.plan.run_directory, 0o700, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                flock(fd, LOCK_EX | LOCK_NB)
-                if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    self._lock_fd = fd
-                    return
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                if error.errno != EWOULDBLOCK or monotonic_ns() > deadline:
-                    os.close(fd)
-                    raise Conflict(f"start container {self.plan.name}: it is running already") from error
-            os.close(fd)
-            sleep(0.002)
-
-    def _start(self, rows: int, columns: int) -> None:
-        size = (rows or self.plan.process.rows, columns or self.plan.process.columns)
-        self.run = launch(self.plan, self.host, seccomp=self.seccomp, rows=size[0], columns=size[1])
-        self.streams = Streams(self.loop, self.clients, self.run.wiring, self.log)
-        self.loop.watch(self.run.pid_fd, lambda _events: self._init_ended())
-        if self.plan.health is not None:
-            self.health = HealthMonitor(self)
-        self._write_exit("running")
-        self._replace_state("running")
-
-    def _listen(self) -> None:
-        """Serve monitor.sock. Bound by way of the directory's descriptor, since a path may have 107 bytes only."""
-        directory = os.open(self.plan.run_directory, os.O_PATH | os.O_CLOEXEC)
-        try:
-            listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
-            listener.bind(f"/proc/self/fd/{directory}/{SOCKET_NAME}")
-            listener.listen(16)
-        finally:
-            os.close(directory)
-        self._listener = listener
-        self.loop.watch(listener.fileno(), lambda _events: self._accept())
+        pthread_sigmask(SIG_SETMASK, ())
 
     def _accept(self) -> None:
-        assert self._listener is not None
         try:
             fd, _ = self._listener._accept()  # type: ignore[attr-defined]
         except OSError:
@@ -202,7 +224,7 @@ class Monitor:
             self._detached(client)
 
     def _detached(self, client: Client) -> None:
-        if self.plan.process.stdin_once and self.streams is not None:
+        if self.facts["stdin_once"] and self.streams is not None:
             self.streams.close_stdin()
 
     # --- the end of a run
@@ -218,63 +240,76 @@ class Monitor:
             self.loop.cancel_timer(name)
         if self.health is not None:
             self.health.stop()
-        oom_killed = run.cgroup.oom_kills() > 0
-        trouble = self._kill_rest(run)
+            self.health = None
+        policy, retries = self.facts["restart"]
+        delay_ns = self.restarts.next_delay(
+            RestartPlan(policy, retries),
+            exit_code=exit_code,
+            ran_ns=monotonic_ns() - run.started_monotonic_ns,
+            stopped=self.stopping,
+        )
+        taken_down = self._take_down(run.cgroup, apart=delay_ns is not None)
+        self._end_streams()
+        unknown = "" if exit_code != state.UNKNOWN_EXIT or not run.adopted else state.NO_WITNESS
+        self.last = {
+            "exit_code": exit_code,
+            "oom_killed": taken_down[0],
+            "started_ns": run.started_ns,
+            "finished_ns": finished_ns,
+            "error": taken_down[1] or unknown,
+        }
+        run.close()
+        self.run = None
+        if delay_ns is None:
+            self._write_exit()
+            self.loop.finished = True
+            return
+        if not call(self._write_restarting):
+            self.write_state("restarting")
+        self.loop.set_timer("restart", delay_ns, self._restart)
+
+    def _take_down(self, cgroup: Cgroup, *, apart: bool) -> tuple[bool, str]:
+        """`apart`: in a child, since this monitor goes on."""
+        publishes = self.facts["publishes"]
+
+        def work() -> tuple[bool, str]:
+            return take_down(cgroup, to_ports(self.plan) if publishes else {})
+
+        return (call(work) if apart else work()) or (False, "clean up: its process was killed")
+
+    def _end_streams(self) -> None:
         if self.streams is not None:
             self.streams.drain(monotonic_ns() + _DRAIN_NS)
             self.streams.close()
             self.streams = None
         if self.log is not None:
             self.log.finish()
-        self.last = {
-            "exit_code": exit_code,
-            "oom_killed": oom_killed,
-            "started_ns": run.started_ns,
-            "finished_ns": finished_ns,
-            "error": trouble,
-        }
-        delay_ns = self.restarts.next_delay(
-            self.plan.restart,
-            exit_code=exit_code,
-            ran_ns=monotonic_ns() - run.started_monotonic_ns,
-            stopped=self.stopping,
-        )
-        if delay_ns is None:
-            self._write_exit("exited")
-            self._undo_run()
-            self.loop.finished = True
-            return
-        self.write_state("restarting")
-        self._write_exit("exited")
-        self._undo_run()
-        self.loop.set_timer("restart", delay_ns, self._restart)
 
-    def _kill_rest(self, run: Launch) -> str:
-        """Nothing of the container outlives its init, also where it shares the host's pid namespace."""
+    def _write_restarting(self) -> bool:
         try:
-            run.cgroup.kill()
-        except HullError as error:
-            return str(error)
-        return ""
-
-    def _undo_run(self) -> None:
-        if self.run is not None:
-            troubles = self.run.undo()
-            if troubles:
-                self.last["error"] = "; ".join(troubles)
-            self.run = None
+            self._replace_state("restarting")
+        except OSError:
+            return False
+        finally:
+            self._write_exit()
+        return True
 
     def _restart(self) -> None:
-        try:
-            self._start(0, 0)
-        except (HullError, OSError) as error:
-            self.last["error"] = str(error)
-            self.last["exit_code"] = error.exit_code if isinstance(error, LaunchError) else 125
-            self._write_exit("exited")
+        counts = {**self.restarts.record(), "lost_log_bytes": self.log.lost_bytes if self.log is not None else 0}
+        given = _hand_over(lambda channel: launch_worker.start_again(self.facts["run_directory"], counts, channel))
+        facts, fds, reserved = given or ({"failure": {"message": "its launch was killed"}}, {}, ())
+        failure = facts.get("failure")
+        if failure is not None:
+            self.last.update(error=str(failure["message"]), exit_code=int(failure.get("exit_code", 125)))
+            self._write_exit()
             self.loop.finished = True
+            return
+        self.facts = facts
+        self._begin(fds, reserved)
 
     def _finish(self) -> None:
         """The container stays down: everything goes, then all who wait hear of it."""
+        finisher = self.plan.finisher if self.facts["auto_remove"] else ()
         self._clean_up()
         exit_frame = protocol.encode_json(protocol.EXIT, self.last)
         for client in list(self.clients.all):
@@ -282,12 +317,12 @@ class Monitor:
                 client.send(protocol.encode_json(protocol.ANSWER, self.last))
             elif client.attached:
                 client.send(exit_frame)
-        keep = self._starter if self.plan.auto_remove and self._starter in self.clients.all else None
+        keep = self._starter if self.facts["auto_remove"] and self._starter in self.clients.all else None
         if keep is not None:
             self._await_removal(keep)
         self.clients.finish(monotonic_ns() + _FINISH_NS)
-        if self.plan.auto_remove and self.plan.finisher and os.path.isdir(self.plan.root_directory):
-            os.execve(self.plan.finisher[0], list(self.plan.finisher), {"PATH": os.defpath})
+        if finisher and os.path.isdir(self.facts["root_directory"]):
+            os.execve(finisher[0], list(finisher), {"PATH": os.defpath})
 
     def _await_removal(self, client: Client) -> None:
         """The client that started a container for one run removes it; this one looks whether it lived to do so."""
@@ -298,16 +333,12 @@ class Monitor:
 
     def _clean_up(self) -> None:
         self.loop.cancel_timer("state")
-        self._undo_run()
-        if self._listener is not None:
-            self.loop.forget(self._listener.fileno())
-            self._listener.close()
+        self.loop.forget(self._listener.fileno())
+        self._listener.close()
         if self.log is not None:
             self.log.close()
-        if self._lock_fd >= 0:
-            remove_run_directory(self.plan.run_directory)
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        remove_run_directory(self.facts["run_directory"])
+        os.close(self._lock_fd)
 
     # --- state
 
@@ -325,39 +356,25 @@ class Monitor:
             self.loop.set_timer("state", _STATE_RETRY_NS, lambda: self.write_state("running"))
 
     def _replace_state(self, status: str) -> None:
-        run, plan = self.run, self.plan
-        record: dict[str, Any] = {
-            "status": status,
-            "boot_id": self._boot_id,
-            "monitor_pid": os.getpid(),
-            "monitor_start_time": self._start_time,
-            "pid": 0 if status == "restarting" or run is None else run.pid,
-            "start_time": 0 if status == "restarting" or run is None else run.start_time,
-            "started_ns": run.started_ns if run is not None else 0,
-            "restart_count": self.restarts.count,
-            "cgroup": plan.cgroup,
-            "frozen_witness": run.cgroup.frozen_witness() if run is not None else "",
-            "namespaces": list(plan.namespaces),
-            "userns": list(plan.userns) if plan.userns is not None else None,
-            "join": plan.join,
-            "health": self.health.record() if self.health is not None else None,
-            "ports": to_ports(plan),
-            "lost_log_bytes": self.log.lost_bytes if self.log is not None else 0,
-        }
+        path = f"{self.facts['run_directory']}/{state.STATE_FILE}"
+        record = state.read_json(path) or {}
+        record.update(status=status, **self.restarts.record())
+        record["health"] = self.health.record() if self.health is not None else None
+        record["lost_log_bytes"] = self.log.lost_bytes if self.log is not None else 0
         if status == "restarting":
-            record.update(self.last)
-        state.write_json(f"{plan.run_directory}/{state.STATE_FILE}", record)
+            record.update(self.last, pid=0, start_time=0)
+        state.write_json(path, record)
 
-    def _write_exit(self, status: str) -> None:
-        record: dict[str, Any] = {"status": status, "boot_id": self._boot_id, "restart_count": self.restarts.count}
-        if status == "running":
-            assert self.run is not None
-            record["started_ns"] = self.run.started_ns
-        else:
-            record.update(self.last)
-            record["stopped_by_user"] = self.stopping and not self.host_ends
+    def _write_exit(self) -> None:
+        record = {
+            "status": "exited",
+            "boot_id": state.boot_id(),
+            **self.last,
+            "restart_count": self.restarts.count,
+            "stopped_by_user": self.stopping and not self.host_ends,
+        }
         try:
-            state.write_json(f"{self.plan.root_directory}/{state.EXIT_FILE}", record)
+            state.write_json(f"{self.facts['root_directory']}/{state.EXIT_FILE}", record)
         except OSError as error:  # a full disk must not keep the container from ending
             self.last["error"] = f"write exit.json: {error.strerror}"
 
@@ -368,7 +385,7 @@ class Monitor:
         self.stopping = True
         if self.loop.has_timer("restart"):
             self.loop.cancel_timer("restart")
-            self._write_exit("exited")
+            self._write_exit()
             self.loop.finished = True
             return
         if self.run is None:
@@ -394,7 +411,7 @@ class Monitor:
     def ask_kill(self, signal: int) -> None:
         """Send a signal to init. SIGKILL ends the container as a user's stop does, also a frozen one."""
         if self.run is None:
-            raise Conflict(f"kill container {self.plan.name}: it is not running")
+            raise Conflict(f"kill container {self.facts['name']}: it is not running")
         if signal == SIGKILL:
             self.stopping = True
             self._kill_all()
@@ -402,19 +419,36 @@ class Monitor:
             send_signal(self.run.pid_fd, signal)
 
 
-def run_monitor(connection: socket, decoder: protocol.Decoder, request: dict[str, Any], plan: LaunchPlan) -> NoReturn:
-    """In the spawner's forked child: be the monitor of this plan, and end the process."""
+def _hand_over(work: Callable[[socket], None]) -> tuple[dict[str, Any], dict[str, int], tuple[int, ...]] | None:
+    """What a launch in a child gives: facts, descriptors by name, sockets of host ports; None where there is nothing.
+
+    Then its init, which is a child of this process, is ended and reaped.
+    """
+    facts, fds = Worker(work).result()
+    if facts is None or "failure" in facts:
+        for pid in children(os.getpid()):
+            os.kill(pid, SIGKILL)
+            os.waitpid(pid, 0)
+        return None if facts is None else (facts, {}, ())
+    names = facts.pop("fds")
+    return facts, dict(zip(names, fds)), fds[len(names) :]
+
+
+def run_monitor(connection: socket | None, work: Callable[[socket], None]) -> NoReturn:
+    """In the spawner's forked child: be the monitor of what `work` hands over, and end the process."""
     code = 1
     try:
-        pthread_sigmask(SIG_SETMASK, ())
-        set_name("hull-monitor")
-        set_title(f"hull-monitor {plan.name} {plan.run_directory}")
-        Monitor(plan).serve(
-            Client(connection, decoder),
-            attach=bool(request.get("attach")),
-            rows=int(request.get("rows", 0)),
-            columns=int(request.get("columns", 0)),
-        )
+        pthread_sigmask(SIG_BLOCK, (SIGTERM,))
+        given = _hand_over(work)
+        if given is not None:
+            facts, fds, reserved = given
+            set_title(f"hull-monitor {facts['name']} {facts['run_directory']}")
+            starter = None
+            if connection is not None and (facts.get("attach") or facts.get("adopted")):
+                starter = Client(connection, protocol.Decoder(pending=facts.get("pending", b"")))
+            elif connection is not None:
+                connection.close()
+            Monitor(facts, fds).serve(starter, fds, reserved)
         code = 0
     finally:
         os._exit(code)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # from the client
 REQUEST = 0x52  # R: JSON
+MONITOR = 0x4D  # M: JSON, to the spawner: a request that makes a monitor of the process that serves it
 STDIN = 0x69  # i: bytes for the container's standard input
 CLOSE_STDIN = 0x63  # c: no more of them
 RESIZE = 0x77  # w: rows and columns, two bytes each
@@ -36,7 +37,22 @@ EXIT = 0x78  # x: JSON {"exit_code", "oom_killed", "error"}; the last frame
 DETACHED = 0x44  # D: the streams end here, the process goes on
 
 KINDS = frozenset(
-    (REQUEST, STDIN, CLOSE_STDIN, RESIZE, DETACH, ACCEPTED, ANSWER, FAILURE, STDOUT, STDERR, LOST, EXIT, DETACHED)
+    (
+        REQUEST,
+        MONITOR,
+        STDIN,
+        CLOSE_STDIN,
+        RESIZE,
+        DETACH,
+        ACCEPTED,
+        ANSWER,
+        FAILURE,
+        STDOUT,
+        STDERR,
+        LOST,
+        EXIT,
+        DETACHED,
+    )
 )
 MAX_PAYLOAD = 16 * 1024 * 1024
 
@@ -70,8 +86,8 @@ def decode_resize(payload: bytes) -> tuple[int, int]:
 class Decoder:
     """Cuts received bytes into frames, whatever the pieces in which they arrive."""
 
-    def __init__(self, limit: int = MAX_PAYLOAD) -> None:
-        self._pending = b""
+    def __init__(self, limit: int = MAX_PAYLOAD, *, pending: bytes = b"") -> None:
+        self._pending = pending
         self._limit = limit
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
@@ -93,6 +109,10 @@ class Decoder:
         if kind not in KINDS or length > self._limit:
             raise Damaged(f"read a frame: kind {kind:#x} with {length} bytes is not part of the protocol")
         return kind, length
+
+    def rest(self) -> bytes:
+        """What was received after the last frame."""
+        return self._pending
 
     def next(self, data: bytes) -> tuple[int, bytes] | None:
         """The first frame, if it is complete now; what follows it is kept for later."""

@@ -20,9 +20,13 @@ POLICIES = ("no", "always", "unless-stopped", "on-failure")
 class RestartState:
     """The memory of one container's restarts: how many there were, and the delay that is next."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.delay_ns = FIRST_DELAY_NS
+    def __init__(self, count: int = 0, delay_ns: int = 0) -> None:
+        self.count = count
+        self.delay_ns = delay_ns or FIRST_DELAY_NS
+
+    def record(self) -> dict[str, int]:
+        """As state.json has it."""
+        return {"restart_count": self.count, "restart_delay_ns": self.delay_ns}
 
     def next_delay(self, plan: RestartPlan, *, exit_code: int, ran_ns: int, stopped: bool) -> int | None:
         """Nanoseconds to wait before the next start, or None where the container stays down. Counts the restart."""

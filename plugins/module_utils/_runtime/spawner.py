@@ -17,6 +17,7 @@ import os
 from _signal import (  # type: ignore[import-not-found]
     SIG_DFL,
     SIG_IGN,
+    SIG_SETMASK,
     SIGCHLD,
     SIGINT,
     SIGKILL,
@@ -24,15 +25,15 @@ from _signal import (  # type: ignore[import-not-found]
     SIGSTOP,
     SIGXFSZ,
     default_int_handler,
+    pthread_sigmask,
 )
 from _signal import signal as set_handler
-from _socket import AF_UNIX, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET, socket
+from _socket import AF_UNIX, MSG_PEEK, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import pack
 from select import POLLIN, poll
 from time import monotonic
 
-from .._base import codec
-from .._base.errors import Damaged, HullError, Invalid
+from .._base.errors import HullError
 from .._kernel.cgroup_files import write_text
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import enter_supervisor, remove_if_empty
@@ -42,16 +43,15 @@ from .._sys.process_calls import set_default_action
 from . import protocol
 from .clients import peer_uid
 from .exec_server import run_exec
-from .launch_plan import ProcessPlan, from_record, plan_from_record
+from .launch_plan import ProcessPlan, from_record
+from .launch_worker import first_start
 from .monitor import run_monitor
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from .requests import read_request, refuse, unknown
 
 IDLE_S = 600
 _LOOK_S = 10
-_REQUEST_TIMEOUT_S = 30
+_REQUEST_TIMEOUT = pack("ll", 30, 0)
+_MONITOR = bytes((protocol.MONITOR,))
 _LISTENER = 3
 
 
@@ -93,6 +93,7 @@ def _settle_in(cgroup_parent: str) -> None:
         if number not in (SIGKILL, SIGSTOP):
             set_default_action(number)
     set_handler(SIGINT, default_int_handler)
+    pthread_sigmask(SIG_SETMASK, ())
     for number in (SIGPIPE, SIGXFSZ, SIGCHLD):  # ignored children are reaped by the kernel
         set_handler(number, SIG_IGN)
     try:
@@ -138,47 +139,25 @@ def _serve_one(listener: socket) -> bool:
 
 
 def _be_child(listener: socket, connection: socket) -> None:
-    """Read the request and become what it asks for. Never returns."""
+    """Become what the request asks for. Never returns.
+
+    A monitor reads no request: its worker does. The first byte tells which it is.
+    """
     try:
         listener.close()
         set_handler(SIGCHLD, SIG_DFL)
         os.setsid()
         connection.setblocking(True)
-        connection.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("ll", _REQUEST_TIMEOUT_S, 0))
+        connection.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _REQUEST_TIMEOUT)
+        if connection.recv(1, MSG_PEEK) == _MONITOR:
+            set_name("hull-monitor")
+            run_monitor(connection, lambda channel: first_start(connection, channel))
         decoder = protocol.Decoder()
-        request = _read_request(connection, decoder)
-        connection.send(protocol.encode(protocol.ACCEPTED))
-        _dispatch(connection, decoder, request)
+        request = read_request(connection, decoder)
+        if request.get("op") != "exec":
+            raise unknown(request)
+        run_exec(connection, decoder, request, from_record(ProcessPlan, request["process"]))
     except (HullError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        _refuse(connection, error)
+        refuse(connection, error)
     finally:
         os._exit(1)
-
-
-def _read_request(connection: socket, decoder: protocol.Decoder) -> dict[str, Any]:
-    while True:
-        data = connection.recv(65536)
-        if not data:
-            raise Damaged("the client went away before its request was read")
-        frame = decoder.next(data)
-        if frame is not None:
-            request = codec.parse(frame[1], source="the request")
-            if frame[0] != protocol.REQUEST or not isinstance(request, dict):
-                raise Invalid("the first frame is not a request")
-            return request
-
-
-def _dispatch(connection: socket, decoder: protocol.Decoder, request: dict[str, Any]) -> None:
-    operation = request.get("op")
-    if operation == "start":
-        run_monitor(connection, decoder, request, plan_from_record(request["plan"]))
-    elif operation == "exec":
-        run_exec(connection, decoder, request, from_record(ProcessPlan, request["process"]))
-    raise Invalid(f"the spawner does not know the request {str(operation)[:40]!r}")
-
-
-def _refuse(connection: socket, error: BaseException) -> None:
-    try:
-        connection.send(protocol.encode_json(protocol.FAILURE, protocol.failure_payload(error)))
-    except OSError:
-        pass

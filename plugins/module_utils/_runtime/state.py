@@ -2,7 +2,7 @@
 # Copyright: the hull.engine authors
 """What a container is doing: two small files, and above them the kernel, which is always asked.
 
-    run directory/state.json    written by the monitor while it lives; gone with it, and with a reboot
+    run directory/state.json    written while the container runs or restarts; gone with it, and with a reboot
     root directory/exit.json    says "running" from the start on, and how it ended from the end on; survives a reboot
 
 So a container whose exit.json says "running", but whose process the kernel does not know (pid, start time and boot must
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 STATE_FILE = "state.json"
 EXIT_FILE = "exit.json"
 UNKNOWN_EXIT = 255
+NO_WITNESS = "it ended after its monitor was killed; the exit status is not known"
 _MAX_FILE = 1024 * 1024
 _HANDOVER_S = 5.0
 _SPARE = 512
@@ -230,7 +231,14 @@ def observe_ended(root_directory: str) -> RunState:
     )
 
 
+def end_record(root_directory: str) -> dict[str, Any]:
+    """How the last run ended, in the fields that a monitor writes to exit.json."""
+    last = observe_ended(root_directory)
+    names = ("exit_code", "oom_killed", "started_ns", "finished_ns", "error")
+    return {name: value for name, value in last.fields().items() if name in names}
+
+
 def _no_witness(record: dict[str, Any]) -> str:
     if record.get("boot_id") == boot_id():
-        return "it ended after its monitor was killed; the exit status is not known"
+        return NO_WITNESS
     return "it ended when the host went down; the exit status is not known"

@@ -41,7 +41,8 @@ class Streams:
             os.set_blocking(wiring.terminal, False)
             self._outputs[wiring.terminal] = "stdout"
         else:
-            self._outputs = {wiring.stdout: "stdout", wiring.stderr: "stderr"}
+            ends = ((wiring.stdout, "stdout"), (wiring.stderr, "stderr"))
+            self._outputs = {fd: name for fd, name in ends if fd >= 0}
         for fd in self._outputs:
             self._watch(fd)
 

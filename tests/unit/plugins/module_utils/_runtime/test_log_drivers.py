@@ -19,7 +19,7 @@ from ansible_collections.hull.engine.plugins.module_utils._runtime import log_fo
 from ansible_collections.hull.engine.plugins.module_utils._runtime.container_log import ContainerLog
 from ansible_collections.hull.engine.plugins.module_utils._runtime.event_loop import EventLoop
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import LaunchPlan, LogPlan, ProcessPlan
-from ansible_collections.hull.engine.plugins.module_utils._runtime.log_drivers import LogDriver
+from ansible_collections.hull.engine.plugins.module_utils._runtime.log_drivers import LogDriver, receiver_warnings
 from ansible_collections.hull.engine.plugins.module_utils._runtime.logs import read_log
 
 ID = "0123456789abcdef" * 4
@@ -40,7 +40,8 @@ class Logged:
         self.log: ContainerLog | None = None
 
     def open(self) -> ContainerLog:
-        self.log = ContainerLog(self.loop, self.plan, self.log_plan, self._lost)
+        self.log = ContainerLog(self.loop, lambda: self.plan, self.log_plan.fields(), self._lost)
+        self.log.open()
         return self.log
 
     def _lost(self) -> None:
@@ -160,7 +161,6 @@ def test_a_local_daemon_that_listens_for_a_stream_is_found_too(logged: Callable[
     case = logged()
     receiver = case.listen(socket.SOCK_STREAM)
     log = case.open()
-    assert log.warnings == ()
     log.write("stdout", b"one\ntwo\n")
     connection, _ = receiver.accept()
     connection.settimeout(5)
@@ -199,10 +199,11 @@ def test_a_missing_receiver_is_told_at_the_start_and_gets_everything_once_it_is_
 ) -> None:
     case = logged()
     log = case.open()
-    (warning,) = log.warnings
+    (warning,) = receiver_warnings(case.log_plan)
     assert "log_driver: syslog" in warning and case.path in warning and "No such file" in warning
     log.write("stdout", b"early\n")
     receiver = case.listen()
+    assert receiver_warnings(case.log_plan) == []
     receiver.setblocking(False)
     assert case.turn_until(lambda: _received(receiver)).endswith(b": early")
     assert log.lost_bytes == 0 and case.in_file() == b"early\n"
@@ -294,6 +295,5 @@ def test_a_change_of_address_and_tag_while_it_is_open(logged: Callable[..., Logg
         receiver.bind(other)
         receiver.settimeout(5)
         log.configure(case.plan, replace(case.log_plan, address=f"unixgram://{other}", tag="new"))
-        assert log.warnings == ()
         log.write("stdout", b"moved\n")
         assert f" new[{os.getpid()}]: moved" in receiver.recv(65536).decode()
