@@ -31,6 +31,8 @@ MASKED_PATHS = (
     "/proc/timer_list",
     "/proc/timer_stats",
     "/proc/vmallocinfo",
+    "/sys/dev/block",
+    "/sys/devices/system/cpu/cpu*/thermal_throttle",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
     "/sys/fs/bpf",
@@ -57,6 +59,9 @@ ID_POOL = range(1879048192, 2147352576, ID_COUNT)
 
 RLIMITS = {"nofile": (1024, 524288), "core": (0, 0)}
 
-NAMESPACED_SYSCTL_PREFIXES = ("net.", "fs.mqueue.", "kernel.shm", "kernel.msg", "kernel.sem")
+# settings of an IPC namespace, beside fs.mqueue.*
+IPC_SYSCTLS = tuple(
+    f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
+)
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -19,18 +19,9 @@ from .._runtime.launch_plan import (
     ProcessPlan,
     RestartPlan,
 )
-from .comparison import complete_health
-from .isolation import (
-    DEFAULT_PATH,
-    ID_COUNT,
-    IPV6_DIRECTORY,
-    IPV6_OFF,
-    MASKED_PATHS,
-    NAMESPACED_SYSCTL_PREFIXES,
-    NETWORK_SYSCTLS,
-    READ_ONLY_PATHS,
-    RLIMITS,
-)
+from .confinement import cgroup_path, device_rules, hostname, masked_paths, namespaces, read_only_paths, sysctls
+from .isolation import DEFAULT_PATH, RLIMITS
+from .option_fields import complete_health
 from .options import signal_number
 
 TYPE_CHECKING = False
@@ -56,15 +47,15 @@ def resolve(
         run_directory=paths.container_run(container_id),
         layers=paths.stack(image.stack),
         process=_process(spec, config, container_id),
-        hostname=_hostname(spec, container_id),
+        hostname=hostname(spec, container_id),
         domainname=spec.domainname,
         read_only=spec.read_only,
         devices=_devices(spec),
-        masked_paths=() if spec.privileged else MASKED_PATHS,
-        read_only_paths=() if spec.privileged else READ_ONLY_PATHS,
-        sysctls={**_network_sysctls(spec), **_check_sysctls(spec)},
-        namespaces=_namespaces(spec),
-        cgroup=f"{paths.cgroup}/{container_id}",
+        masked_paths=masked_paths(spec),
+        read_only_paths=read_only_paths(spec),
+        sysctls=sysctls(spec),
+        namespaces=namespaces(spec),
+        cgroup=cgroup_path(paths.cgroup, spec, container_id),
         limits=to_record(spec.limits),
         privileged=spec.privileged,
         init=spec.init,
@@ -75,20 +66,8 @@ def resolve(
         log=LogPlan(f"{directory}/container.log", spec.log_max_size_bytes, spec.log_max_files),
         auto_remove=spec.auto_remove,
         shm_size_bytes=spec.shm_size_bytes,
+        device_rules=device_rules(spec.device_rules),
     )
-
-
-def _namespaces(spec: ContainerSpec) -> tuple[str, ...]:
-    shared = {"pid": spec.pid_mode == "host", "ipc": spec.ipc_mode == "host"}
-    shared["net"] = shared["uts"] = spec.network_mode == "host"
-    shared["net"] = shared["net"] or spec.network_mode.startswith("container:")
-    return tuple(name for name in LaunchPlan.namespaces if not shared.get(name))
-
-
-def _hostname(spec: ContainerSpec, container_id: str) -> str:
-    if spec.network_mode == "host":
-        return spec.hostname or os.uname().nodename
-    return spec.hostname or container_id[:12]
 
 
 def _arguments(spec: ContainerSpec, config: ImageConfig) -> tuple[str, ...]:
@@ -106,14 +85,18 @@ def _arguments(spec: ContainerSpec, config: ImageConfig) -> tuple[str, ...]:
 def _process(spec: ContainerSpec, config: ImageConfig, container_id: str) -> ProcessPlan:
     from .._kernel.capabilities import resolve_capabilities
 
-    defaults = {"PATH": DEFAULT_PATH, "HOSTNAME": _hostname(spec, container_id)}
+    defaults = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname(spec, container_id)}
     if spec.tty:
         defaults["TERM"] = "xterm"
     image_env = dict(item.partition("=")[::2] for item in config.env if "=" in item)
     limits = {**RLIMITS, **spec.ulimits}
+    env = {**defaults, **image_env, **spec.env}
+    for name, value in env.items():
+        if "\0" in name + value:
+            raise Invalid(f"{name!r} holds a NUL character", option="env", hint=f"it may come from image {spec.image}")
     return ProcessPlan(
         args=_arguments(spec, config),
-        env=tuple(f"{name}={value}" for name, value in {**defaults, **image_env, **spec.env}.items()),
+        env=tuple(f"{name}={value}" for name, value in env.items() if name),
         working_dir=spec.working_dir or config.working_dir or "/",
         user=spec.user if spec.user is not None else config.user,
         groups=spec.groups,
@@ -122,6 +105,8 @@ def _process(spec: ContainerSpec, config: ImageConfig, container_id: str) -> Pro
         capabilities=resolve_capabilities(("ALL",) if spec.privileged else spec.cap_add, spec.cap_drop),
         no_new_privileges=spec.no_new_privileges and not spec.privileged,
         rlimits=tuple((name, soft, hard) for name, (soft, hard) in limits.items()),
+        oom_score_adj=spec.oom_score_adj,
+        apparmor="" if spec.apparmor == "unconfined" else spec.apparmor,
     )
 
 
@@ -132,26 +117,6 @@ def _health(spec: HealthSpec | None) -> HealthPlan | None:
     return HealthPlan(
         args, spec.interval_ns, spec.timeout_ns, spec.start_period_ns, spec.start_interval_ns, spec.retries
     )
-
-
-def _network_sysctls(spec: ContainerSpec) -> dict[str, str]:
-    if spec.network_mode.startswith(("host", "container:")):
-        return {}
-    mapped = {"net.ipv4.ping_group_range": f"0 {ID_COUNT - 1}"} if spec.userns_mode == "auto" else {}
-    return {**NETWORK_SYSCTLS, **mapped, **(IPV6_OFF if os.path.isdir(IPV6_DIRECTORY) else {})}
-
-
-def _check_sysctls(spec: ContainerSpec) -> dict[str, str]:
-    for name in spec.sysctls:
-        if not name.startswith(NAMESPACED_SYSCTL_PREFIXES) or "/" in name or ".." in name:
-            raise Invalid(f"{name} is not a setting of a container", option="sysctls", hint="net.*, kernel.shm* ...")
-        if name.startswith("net.") and spec.network_mode == "host":
-            raise Invalid(f"{name} would change the host's network", option="sysctls")
-        if name.startswith("net.") and spec.network_mode.startswith("container:"):
-            raise Invalid(f"{name} would change the network of the {spec.network_mode}", option="sysctls")
-        if not name.startswith("net.") and spec.ipc_mode == "host":
-            raise Invalid(f"{name} would change the host, whose IPC namespace is shared", option="sysctls")
-    return spec.sysctls
 
 
 def _devices(spec: ContainerSpec) -> tuple[DevicePlan, ...]:
