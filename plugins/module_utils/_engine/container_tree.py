@@ -18,13 +18,29 @@ from contextlib import ExitStack
 from stat import S_ISDIR
 
 from .._base.errors import Conflict, HullError, NotFound
-from .._store.locks import lock
+from .._kernel.mounts import (
+    attach_at,
+    clone_tree,
+    cover_root,
+    new_filesystem,
+    own_root,
+    set_attributes,
+    set_propagation,
+)
+from .._kernel.namespaces import enter, open_namespace
+from .._kernel.overlay import overlay_mount
+from .._kernel.processes import open_process
+from .._kernel.targets import attach_inside
+from .._runtime.launch_plan import LaunchPlan, MountPlan
+from .._runtime.standard_mounts import all_mounts
+from .._runtime.state import read_state
+from .._sys.process_calls import setns, unshare
+from .._sys.sched_flags import CLONE_NEWNS
 from . import containers
 from .declared import etc_directory, plan_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._runtime.launch_plan import LaunchPlan, MountPlan
     from .._store.records import ContainerRecord
     from .engine import Engine
 
@@ -49,7 +65,7 @@ class ContainerTree:
     def __enter__(self) -> ContainerTree:
         with ExitStack() as stack:
             with ExitStack() as locked:
-                locked.enter_context(lock(self._engine.paths, "container", self._record.name))
+                self._record = locked.enter_context(containers.Held(self._engine, self._record))
                 if not self._find_process(stack):
                     stack.push(locked.pop_all())
             self._held = stack.pop_all()
@@ -65,9 +81,6 @@ class ContainerTree:
 
     def _find_process(self, stack: ExitStack) -> bool:
         """Have a pidfd of the container's first process, if it runs."""
-        from .._kernel.processes import open_process
-        from .._runtime.state import read_state
-
         now = containers.state(self._engine, self._record)
         if now.status == "restarting" and self._write:
             raise Conflict(
@@ -90,10 +103,6 @@ class ContainerTree:
         return _assemble(plan_of(self._record), write=self._write)
 
     def _join(self) -> int:
-        from .._kernel.namespaces import enter, open_namespace
-        from .._sys.process_calls import setns
-        from .._sys.sched_flags import CLONE_NEWNS
-
         own = open_namespace("self", "mount")
         enter(self._process_fd, ("mount",))
         root = os.open("/", _ROOT)  # of the namespace: a process that has changed its own root does not matter
@@ -109,10 +118,6 @@ class ContainerTree:
 
 def _assemble(plan: LaunchPlan, *, write: bool) -> int:
     """The root of a container that does not run, in a mount namespace of the calling process's own."""
-    from .._kernel.mounts import cover_root, own_root, set_attributes
-    from .._sys.process_calls import unshare
-    from .._sys.sched_flags import CLONE_NEWNS
-
     unshare(CLONE_NEWNS)
     own_root()
     root = _writable_root(plan) if write else _looked_at_root(plan)
@@ -126,16 +131,11 @@ def _assemble(plan: LaunchPlan, *, write: bool) -> int:
 
 
 def _writable_root(plan: LaunchPlan) -> int:
-    from .._kernel.overlay import overlay_mount
-
     return overlay_mount(plan.layers, f"{plan.root_directory}/upper", f"{plan.root_directory}/work")
 
 
 def _looked_at_root(plan: LaunchPlan) -> int:
     """The layers and the container's own below a tmpfs, which takes the mount points that are missing."""
-    from .._kernel.mounts import attach_at, new_filesystem
-    from .._kernel.overlay import overlay_mount
-
     place = f"{plan.root_directory}/work"
     memory = new_filesystem("tmpfs", options="mode=0700")
     attach_at(memory, place)
@@ -151,9 +151,6 @@ def _looked_at_root(plan: LaunchPlan) -> int:
 
 def _all_mounts(plan: LaunchPlan) -> list[MountPlan]:
     """What is mounted in the container when it runs, in order."""
-    from .._runtime.launch_plan import MountPlan
-    from .._runtime.standard_mounts import all_mounts
-
     found = list(all_mounts(plan))
     taken = {mount.target for mount in found}
     for name in ("hosts", "hostname", "resolv.conf"):
@@ -166,9 +163,6 @@ def _all_mounts(plan: LaunchPlan) -> list[MountPlan]:
 def _mount(mount: MountPlan, root: int, *, write: bool) -> int:
     """Attach one mount. A descriptor of an empty file system in place of one that lives in memory, to be made
     read-only when all is attached: what was written there would be gone with the next start. Else -1."""
-    from .._kernel.mounts import new_filesystem
-    from .._kernel.targets import attach_inside
-
     if mount.kind == "bind":
         _bind(mount, root, write=write)
         return -1
@@ -178,9 +172,6 @@ def _mount(mount: MountPlan, root: int, *, write: bool) -> int:
 
 
 def _bind(mount: MountPlan, root: int, *, write: bool) -> None:
-    from .._kernel.mounts import clone_tree, set_attributes, set_propagation
-    from .._kernel.targets import attach_inside
-
     recursive = "rbind" in mount.flags
     try:
         fd = clone_tree(mount.source, recursive=recursive)

@@ -14,7 +14,7 @@ from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IMODE, S_ISBLK, S_ISCHR, S_ISDIR, 
 
 from .._image.attributes import CAPABILITY, is_kept_attribute
 from .._image.tar import BLOCK_DEVICE, CHARACTER, FIFO, shown
-from .._store.files import remove_tree
+from .._store.files import mount_id, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,9 +60,13 @@ class FileWriter:
                 _unlink(draft, directory)
 
     def _put(self, draft: str, directory: int, name: str) -> None:
-        """Give a finished draft its name, in the place of what has it."""
+        """Give a finished draft its name, in the place of what has it. Raises OSError EBUSY for a mount point."""
         status = lstat(directory, name)
-        aside = move_aside(directory, name) if status is not None and S_ISDIR(status.st_mode) else ""
+        aside = ""
+        if status is not None and S_ISDIR(status.st_mode):
+            aside = move_aside(directory, name)
+        elif status is not None:
+            _refuse_mount_point(directory, name)
         os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
         if aside:
             remove_tree(f"/proc/self/fd/{directory}/{aside}")
@@ -159,9 +163,28 @@ def _unlink(name: str, directory: int) -> None:
 
 
 def move_aside(directory: int, name: str) -> str:
+    """Give a name in an open directory another one, which is returned. Raises OSError EBUSY for a mount point."""
+    _refuse_mount_point(directory, name)
     aside = _draft_name(name)
     os.rename(name, aside, src_dir_fd=directory, dst_dir_fd=directory)
     return aside
+
+
+def _refuse_mount_point(directory: int, name: str) -> None:
+    """Raise OSError EBUSY where something is mounted on a name in an open directory.
+
+    The kernel itself refuses only for a mount of the caller's own namespace. One of another it would take away, from a
+    running container in this case. Source: rename(2), fs/namei.c vfs_rename.
+    """
+    try:
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    try:
+        if mount_id(fd) != mount_id(directory):
+            raise OSError(EBUSY, "something is mounted there", name)
+    finally:
+        os.close(fd)
 
 
 def _new_file(directory: int, name: str) -> tuple[int, str]:

@@ -55,8 +55,11 @@ def make_entry(name: bytes, kind: bytes = FILE, **fields: Any) -> Entry:
 def sparse_header_of(entry: Entry, pieces: list[tuple[int, int]]) -> bytes:
     """The blocks before the data of a file with holes: its data are the pieces, (offset, length) in order, joined.
 
-    `entry.size` is the file's whole size. GNU tar's form 1.0, which Go's and BSD's readers know too.
+    `entry.size` is the file's whole size. GNU tar's form 1.0, which Go's and BSD's readers know too; an empty piece at
+    the end tells it the size where the file ends with a hole.
     """
+    if not pieces or sum(pieces[-1]) < entry.size:
+        pieces = [*pieces, (entry.size, 0)]
     numbers = (len(pieces), *(number for piece in pieces for number in piece))
     table = b"".join(b"%d\n" % number for number in numbers)
     table += bytes(-len(table) % BLOCK)

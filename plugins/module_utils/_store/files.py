@@ -112,7 +112,7 @@ def remove_tree(path: str) -> int:
         os.close(parent_fd)
 
 
-def _mount_id(fd: int) -> bytes:
+def mount_id(fd: int) -> bytes:
     """The number of the mount that a descriptor lies on. It differs for a bind mount of the same file system too.
 
     Source: proc_pid_fdinfo(5).
@@ -130,7 +130,7 @@ class _Removal:
     def __init__(self, path: str, parent_fd: int) -> None:
         self._path = path
         self._parent_fd = parent_fd
-        self._mount = _mount_id(parent_fd)
+        self._mount = mount_id(parent_fd)
         self._top_fd = -1
         self.freed_bytes = 0
 
@@ -172,7 +172,7 @@ class _Removal:
         except FileNotFoundError:
             return
         try:
-            if _mount_id(fd) != self._mount:
+            if mount_id(fd) != self._mount:
                 raise Conflict(f"remove {self._path}: {name} in it is a mount point", hint="unmount it first")
             if depth == 0:
                 self._top_fd = fd
