@@ -69,6 +69,7 @@ class _RunResult(Value):
     status: int | None = None
     output: str | None = None
     warnings: tuple[str, ...] = ()
+    ran_already: bool = False  # somebody else has started it meanwhile
 
 
 _NOTHING = _RunResult()
@@ -92,9 +93,10 @@ def _outcome(
             containers.remove(engine, record, force=True, volumes=not request.keep_volumes)
     elif result.output is not None:
         facts = {"Output": result.output}
+    actions = tuple(action for action in planned.actions if not (result.ran_already and action.verb == "started"))
     return Outcome(
-        bool(planned.actions),
-        planned.actions,
+        bool(actions),
+        actions,
         planned.before,
         planned.after,
         facts,
@@ -201,11 +203,11 @@ def _stop(engine: Engine, request: ContainerRequest, record: ContainerRecord) ->
 
 
 def _start(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> _RunResult:
-    if request.detach:
-        begun = containers.start(engine, record)
-        return _RunResult(warnings=begun.warnings if begun else ())
-    started = containers.start(engine, record, attach=True)
-    assert started is not None and started.session is not None
+    started = containers.start(engine, record, attach=not request.detach)
+    if started is None:
+        return _RunResult(ran_already=True)
+    if started.session is None:
+        return _RunResult(warnings=started.warnings)
     output, size, status = [], 0, -1
     with started.session as session:
         while True:

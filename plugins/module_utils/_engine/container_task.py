@@ -8,7 +8,7 @@ where there is something to do).
 
 from __future__ import annotations
 
-from .._base.errors import Conflict
+from .._base.errors import Conflict, NotFound
 from .._base.plan import Outcome
 from . import containers
 from .container_plan import STATES, ContainerRequest, Observed, plan
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .._store.records import ContainerRecord
     from .engine import Engine
     from .images import ImagePlan, Progress
+
+_ATTEMPTS = 5
 
 __all__ = ["STATES", "ContainerRequest", "ensure", "observe"]
 
@@ -70,19 +72,30 @@ def ensure(
 
     Raises what the verbs raise. A command that ran to its end (`detach` false) is not judged here: see `status`.
     """
-    observed = observe(engine, request)
-    planned = plan(request, observed)
-    if not check and (planned.actions or request.state == "healthy"):
+    for _ in range(_ATTEMPTS):
+        observed = observe(engine, request)
+        planned = plan(request, observed)
+        if check or not (planned.actions or request.state == "healthy"):
+            break
         from .container_apply import apply, wait_healthy
 
-        if planned.actions:
-            try:
-                return apply(engine, request, observed, planned, progress)
-            except Conflict:
-                if observed.record is not None or containers.lookup(engine, request.spec.name) is None:
-                    raise
-            return ensure(engine, request, progress=progress)  # somebody else has made it meanwhile
-        assert observed.record is not None
-        wait_healthy(engine, observed.record, request.healthy_wait_timeout_s)
+        if not planned.actions:
+            assert observed.record is not None
+            wait_healthy(engine, observed.record, request.healthy_wait_timeout_s)
+            break
+        try:
+            return apply(engine, request, observed, planned, progress)
+        except (Conflict, NotFound):
+            if not _was_replaced(engine, request.spec.name, observed):
+                raise
+    else:
+        raise Conflict(f"container {request.spec.name}: others keep making it anew", hint="have one play manage it")
     facts = containers.inspect(engine, observed.record) if observed.record else None
     return Outcome(bool(planned.actions), planned.actions, planned.before, planned.after, facts)
+
+
+def _was_replaced(engine: Engine, name: str, observed: Observed) -> bool:
+    """Whether somebody else has made, removed or made anew the container since it was observed."""
+    now = containers.lookup(engine, name)
+    before = observed.record.id if observed.record is not None else ""
+    return (now.id if now is not None else "") != before
