@@ -71,6 +71,14 @@ def propagation_flag(word: str) -> tuple[int, bool]:
     return _PROPAGATION[name], recursive
 
 
+def without_secrets(options: str) -> str:
+    """The options as a message may show them: what servers are told as a password is left out."""
+    return ",".join(
+        f"{name}=***" if "pass" in name.lower() and equals else name + equals + value
+        for name, equals, value in (word.partition("=") for word in options.split(","))
+    )
+
+
 def split_options(options: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words of `nosuid,size=64m,mode=1777` that are the mount's, and those that are the file system's."""
     words = [word for word in options.split(",") if word]

@@ -32,7 +32,7 @@ from .._sys.mount_calls import (
 from .._sys.process_calls import setns
 from .._sys.sched_flags import CLONE_NEWNS
 from .failures import syscall_error
-from .mount_options import attribute_masks, propagation_flag, split_options
+from .mount_options import attribute_masks, propagation_flag, split_options, without_secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,21 +61,24 @@ def clone_tree(path: str, *, dir_fd: int = m.AT_FDCWD, recursive: bool = True) -
         raise _mount_error(f"clone the mount at {path or 'a descriptor'}", error) from error
 
 
-def new_filesystem(kind: str, *, options: str = "", flags: Iterable[str] = (), source: str = "") -> int:
+def new_filesystem(
+    kind: str, *, options: str = "", flags: Iterable[str] = (), source: str = "", read_only: bool = False
+) -> int:
     """A detached mount of a new file system: tmpfs, proc, sysfs, mqueue, devpts, cgroup2 ...
 
     `options` is as in mount(8) -o and may mix words of the mount (`nosuid`) with those of the file system (`size=64m`).
-    proc, sysfs and mqueue show the pid, net and ipc namespace of the caller. Raises Unsupported, Invalid, SyscallError.
+    proc, sysfs and mqueue show the pid, net and ipc namespace of the caller. With `read_only` the file system itself is
+    so, not only this mount of it. Raises Unsupported, Invalid, SyscallError.
     """
     words, data = split_options(options)
     attributes = attribute_masks((*words, *flags))[0]
     context = _open_context(kind)
     try:
-        _configure(context, kind, (f"source={source or kind}", *data))
+        _configure(context, (f"source={source or kind}", *data, *(("ro",) if read_only else ())))
         return fsmount(context, attributes)
     except OSError as error:
         said = fscontext_log(context)
-        raise syscall_error(f"mount {kind} ({options})", error, detail=said) from error
+        raise syscall_error(f"mount {kind} ({without_secrets(options)})", error, detail=said) from error
     finally:
         os.close(context)
 
@@ -89,7 +92,7 @@ def _open_context(kind: str) -> int:
         raise _mount_error(f"mount {kind}", error) from error
 
 
-def _configure(context: int, kind: str, options: Iterable[str]) -> None:
+def _configure(context: int, options: Iterable[str]) -> None:
     for option in options:
         key, equals, value = option.partition("=")
         if equals:

@@ -87,7 +87,7 @@ def _stack(layers: Sequence[str], upper: str, work: str, idmap_fd: int) -> int:
         if release >= _LAYERS_SINCE:
             if idmap_fd < 0:
                 return _stack_one_by_one(layers, upper, work, idmap_fd)
-            return _in_child(0, lambda: _stack_one_by_one(layers, upper, work, idmap_fd))
+            return in_child(0, lambda: _stack_one_by_one(layers, upper, work, idmap_fd))
     except OSError as error:
         if error.errno != EINVAL or release >= _EVERYTHING_SINCE:
             raise _overlay_error(error, layers, upper, work) from error
@@ -186,10 +186,10 @@ def _act_as_owner(directory_fd: int) -> None:
 
 def stack_by_option_string(layers: Sequence[str], upper: str, work: str, idmap_fd: int = -1) -> int:
     """The detached overlay as kernels before 6.7 can make it. Raises OSError."""
-    return _in_child(CLONE_NEWNS, lambda: _mount_in_private(layers, upper, work, idmap_fd))
+    return in_child(CLONE_NEWNS, lambda: _mount_in_private(layers, upper, work, idmap_fd))
 
 
-def _in_child(namespaces: int, make: Callable[[], int]) -> int:
+def in_child(namespaces: int, make: Callable[[], int]) -> int:
     """The descriptor that `make` opens in a child, which shares this process's descriptors and nothing else.
 
     What the child does to its credentials and its mount namespace ends with it. Raises OSError.

@@ -41,13 +41,17 @@ class ProcessPlan(Value):
 class MountPlan(Value):
     """One mount in the container, applied in order."""
 
-    kind: str  # bind, tmpfs, proc, sysfs, devpts, mqueue, cgroup
+    kind: str  # bind, image, filesystem, tmpfs, proc, sysfs, devpts, mqueue, cgroup, dev
     target: str
     source: str = ""
     read_only: bool = False
     flags: tuple[str, ...] = ()  # nosuid, nodev, noexec, rbind ...
     data: str = ""  # file system options, as in mount(8) -o: mode=1777,size=65536k
     propagation: str = "rprivate"
+    subpath: str = ""  # what of the source is shown: a path below its top, found within it
+    read_only_recursive: bool = True  # what is mounted below a read-only bind is read-only too
+    layers: tuple[str, ...] = ()  # of an image, topmost first
+    filesystem: str = ""  # of the kind filesystem: its type; `source` is the device or the server
 
 
 class DevicePlan(Value):

@@ -13,23 +13,15 @@ import os
 from errno import EACCES, ENOENT, EPERM, errorcode
 from stat import S_ISDIR
 
-from .._base.errors import HullError, LaunchError, Unsupported
-from .._kernel.mounts import (
-    clone_tree,
-    cover_root,
-    idmap,
-    new_filesystem,
-    own_root,
-    pivot,
-    set_attributes,
-    set_propagation,
-)
+from .._base.errors import HullError, LaunchError
+from .._kernel.mounts import cover_root, new_filesystem, own_root, pivot, set_attributes
 from .._kernel.targets import Masks, attach_inside, open_target, protect
 from .._sys.file_calls import openat2
 from .._sys.open_flags import RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from .cgroup_view import attach_cgroups
 from .device_nodes import fill_dev
 from .launch_plan import LaunchPlan, MountPlan
+from .mount_sources import HOST_KINDS, open_source
 from .standard_mounts import all_mounts
 
 TYPE_CHECKING = False
@@ -38,29 +30,29 @@ if TYPE_CHECKING:
 
 
 class Sources:
-    """Detached mounts that are made on the host's side: the plan's binds, and /dev."""
+    """Detached mounts that are made on the host's side: what the plan brings from there, and /dev."""
 
     def __init__(self) -> None:
-        self.binds: dict[str, int] = {}  # by target
+        self.mounts: dict[str, int] = {}  # by target
         self.dev = -1
 
     def close(self) -> None:
         """Close what was not attached."""
-        for fd in (*self.binds.values(), self.dev):
+        for fd in (*self.mounts.values(), self.dev):
             if fd >= 0:
                 os.close(fd)
-        self.binds, self.dev = {}, -1
+        self.mounts, self.dev = {}, -1
 
 
 def open_sources(plan: LaunchPlan, idmap_fd: int = -1) -> Sources:
-    """Open every host path of the plan in the caller's mount namespace, and make its /dev, which neither the devices
+    """Open every source of the plan in the caller's mount namespace, and make its /dev, which neither the devices
     cgroup nor a user namespace would allow later. With `idmap_fd`, a user namespace, owners on the host's side are
     those inside it. Raises LaunchError naming the mount."""
     sources = Sources()
     try:
         for mount in all_mounts(plan):
-            if mount.kind == "bind":
-                sources.binds[mount.target] = _open_bind(mount, idmap_fd)
+            if mount.kind in HOST_KINDS:
+                sources.mounts[mount.target] = open_source(mount, idmap_fd)
             elif mount.kind == "dev":
                 sources.dev = new_filesystem("tmpfs", options=mount.data, flags=_words(mount))
                 owner = plan.userns[0] if plan.userns is not None else 0
@@ -72,32 +64,6 @@ def open_sources(plan: LaunchPlan, idmap_fd: int = -1) -> Sources:
         sources.close()
         raise
     return sources
-
-
-def _open_bind(mount: MountPlan, idmap_fd: int) -> int:
-    recursive = "rbind" in mount.flags
-    fd = -1
-    try:
-        fd = clone_tree(mount.source, recursive=recursive)
-        set_attributes(fd, _words(mount), recursive=recursive)
-        if idmap_fd >= 0:
-            _idmap_bind(mount, fd, idmap_fd, recursive)
-        set_propagation(fd, mount.propagation)
-        return fd
-    except HullError as error:
-        if fd >= 0:
-            os.close(fd)
-        raise LaunchError(f"mount {mount.source} at {mount.target}: {error.message}", hint=error.hint) from error
-
-
-def _idmap_bind(mount: MountPlan, fd: int, idmap_fd: int, recursive: bool) -> None:
-    try:
-        idmap(fd, idmap_fd, recursive=recursive)
-    except Unsupported as error:
-        what = f"{mount.source}, or a mount below it," if recursive else mount.source
-        raise Unsupported(
-            f"the file system of {what} can't be idmapped", hint="use userns_mode: host, or leave the mount out"
-        ) from error
 
 
 def _words(mount: MountPlan) -> tuple[str, ...]:
@@ -152,8 +118,8 @@ def _attach(mount: MountPlan, root_fd: int, sources: Sources, host: CgroupHost) 
         finally:
             os.close(place)
         return
-    if mount.kind == "bind":
-        fd = sources.binds[mount.target]
+    if mount.kind in HOST_KINDS:
+        fd = sources.mounts[mount.target]
         attach_inside(fd, root_fd, mount.target, kind="bind", directory=S_ISDIR(os.fstat(fd).st_mode))
         return
     if mount.kind == "dev":
