@@ -910,6 +910,13 @@ _OLD_DEFAULTS: dict[str, Any] = {
     "read_only": False,
     "tty": False,
 }
+# Options and values that older releases of docker_container had.
+_CURES = {
+    "got: restarted": "use state: started with restart: true",
+    "ignore_image": "use comparisons: {image: ignore}",
+    "purge_networks": "use comparisons: {networks: strict}",
+    "trust_image_content": "leave it out, signatures are checked as the host's configuration says",
+}
 _PULL = {"True": "always", "False": "missing"}
 
 
@@ -969,7 +976,12 @@ def ensure_container(task: Task) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    run_module(ensure_container, {**ARGUMENTS, **DOCKER_ARGUMENTS}, required_if=[("state", "present", ["image"])])
+    run_module(
+        ensure_container,
+        {**ARGUMENTS, **DOCKER_ARGUMENTS},
+        cures=_CURES,
+        required_if=[("state", "present", ["image"])],
+    )
 
 
 if __name__ == "__main__":

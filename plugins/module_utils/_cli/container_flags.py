@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 
 from .._base.errors import Invalid
-from .._base.units import parse_duration
 from .flags import many, switch, text
 
 TYPE_CHECKING = False
@@ -106,22 +105,27 @@ _SECURITY: tuple[Flag, ...] = (
 )
 _HEALTH: tuple[Flag, ...] = (
     text("health-cmd", "shell command that tells whether the container is healthy", option="healthcheck"),
-    text("health-interval", "time between two checks", "duration"),
-    text("health-timeout", "time that a check may take", "duration"),
-    text("health-start-period", "time to start up, in which failures don't count", "duration"),
-    text("health-start-interval", "time between two checks while it starts up", "duration"),
-    text("health-retries", "failures in a row that make it unhealthy", "int"),
+    text("health-interval", "time between two checks", "duration", option="healthcheck.interval"),
+    text("health-timeout", "time that a check may take", "duration", option="healthcheck.timeout"),
+    text(
+        *("health-start-period", "time to start up, in which failures don't count", "duration"),
+        option="healthcheck.start_period",
+    ),
+    text(
+        *("health-start-interval", "time between two checks while it starts up", "duration"),
+        option="healthcheck.start_interval",
+    ),
+    text("health-retries", "failures in a row that make it unhealthy", "int", option="healthcheck.retries"),
     switch("no-healthcheck", "don't check, even if the image says how"),
 )
 CREATE_FLAGS = (*_PROCESS, *_IDENTITY, *_FILES, *_NETWORK, *_LIMITS, *_SECURITY, *_HEALTH)
-_UPDATED = ("restart", "stop-signal", "stop-timeout", "label", "log-opt", "device-cgroup-rule")
+_UPDATED = ("restart", "stop-signal", "stop-timeout", "label", "log-opt", "device-cgroup-rule", "oom-kill-disable")
 UPDATE_FLAGS = (*_LIMITS, *(flag for flag in CREATE_FLAGS if flag.name in _UPDATED), *_HEALTH)
 
 _CONVERTED = frozenset(
-    ("name", "env", "labels", "entrypoint", "mounts", "sysctls", "healthcheck", "log_options", "etc_hosts")
-    + ("storage_opts",)
+    ("name", "env", "labels", "entrypoint", "mounts", "sysctls", "log_options", "etc_hosts", "storage_opts")
+    + tuple(flag.option for flag in _HEALTH)
 )
-_HEALTH_FLAGS = ("interval", "timeout", "start-period", "start-interval", "retries")
 _MOUNT_KEYS = {
     "type": "type",
     "source": "source",
@@ -234,16 +238,17 @@ def _mount(entry: str) -> dict[str, Any]:
 
 
 def _healthcheck(parsed: Parsed) -> dict[str, Any] | None:
-    given = {name.replace("-", "_"): parsed.text(f"health-{name}") for name in _HEALTH_FLAGS}
-    details = {name: value for name, value in given.items() if value is not None}
-    for name, value in details.items():
-        if name != "retries":
-            parse_duration(value, option=f"--health-{name.replace('_', '-')}")  # so that an error names the flag
+    """One option from the flags; without a command they change what the image says, as in Docker."""
+    details = {
+        flag.option.partition(".")[2]: parsed.values[flag.name]
+        for flag in _HEALTH
+        if "." in flag.option and flag.name in parsed.values
+    }
     command = parsed.text("health-cmd")
     if parsed.is_on("no-healthcheck"):
-        if details or command is not None:
+        if details or command:
             raise Invalid("can't be used together with --health-*", option="--no-healthcheck")
         return {"test": ["NONE"]}
-    if command is None:
-        return {"test_cli_compatible": True, **details} if details else None
-    return {"test": ["CMD-SHELL", command], **details}
+    if command:
+        return {"test": ["CMD-SHELL", command], **details}
+    return {"test_cli_compatible": True, **details} if details else None

@@ -226,7 +226,7 @@ def committed_config(image: dict[str, Any], spec: ContainerSpec) -> dict[str, An
     config.update({name: value for name, value in texts.items() if value is not None})
     _set_command(config, spec)
     if spec.health is not None:
-        config["Healthcheck"] = {
+        own = {
             "Test": list(spec.health.test),
             "Interval": spec.health.interval_ns,
             "Timeout": spec.health.timeout_ns,
@@ -234,6 +234,8 @@ def committed_config(image: dict[str, Any], spec: ContainerSpec) -> dict[str, An
             "StartInterval": spec.health.start_interval_ns,
             "Retries": spec.health.retries,
         }
+        said = {key: value for key, value in own.items() if value not in ([], -1)}
+        config["Healthcheck"] = {**(config.get("Healthcheck") or {}), **said}
     return config
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .._base.clock import format_time
 from .declared import declared_spec, effective_mounts, etc_directory, plan_of
+from .health_options import complete_health
 from .image_facts import ImageConfig, read_config
 
 TYPE_CHECKING = False
@@ -93,7 +94,7 @@ def _config(record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan, conf
     entrypoint = config.entrypoint if spec.entrypoint is None else spec.entrypoint
     command = plan.process.args[len(entrypoint) :]
     exposed = {*config.exposed_ports, *(f"{port.container_port}/{port.protocol}" for port in spec.ports)}
-    health = spec.health or config.health
+    health = complete_health(spec.health, config.health)
     facts: dict[str, Any] = {
         "Hostname": plan.hostname,
         "Domainname": plan.domainname,

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from .._base.errors import Invalid
-from .._base.spec import Limits
+from .._base.spec import ContainerSpec, Limits
 from .._base.units import parse_cpus, parse_size
 
 TYPE_CHECKING = False
@@ -32,13 +32,21 @@ def integer(options: dict[str, Any], option: str, default: int, low: int, high: 
     value = options.get(option)
     if value is None:
         return default
-    try:
-        number = int(value)
-    except (TypeError, ValueError) as error:
-        raise Invalid(f"{value!r} is not a number", option=option) from error
+    text = str(value).strip()
+    if not (text.isascii() and text.removeprefix("-").isdigit()):
+        raise Invalid(f"{value!r} is not a number", option=option, hint=f"write one between {low} and {high}")
+    number = int(text)
     if not low <= number <= high:
         raise Invalid(f"{number} is not between {low} and {high}", option=option)
     return number
+
+
+def parse_shm_size(options: dict[str, Any]) -> int:
+    """Bytes of /dev/shm. 0 is not given, as in Docker: a tmpfs of size 0 would have no limit."""
+    shm_size = size(options, "shm_size")
+    if shm_size < 0:
+        raise Invalid("has to have a limit", option="shm_size", hint="write it like 64M")
+    return shm_size or ContainerSpec.shm_size_bytes
 
 
 def parse_limits(options: dict[str, Any]) -> Limits:
@@ -71,10 +79,9 @@ def parse_limits(options: dict[str, Any]) -> Limits:
 
 
 def _memory(options: dict[str, Any]) -> tuple[int, int, int]:
-    memory, swap = size(options, "memory"), size(options, "memory_swap")
-    reservation = size(options, "memory_reservation")
-    if memory < 0 or reservation < 0:
-        memory, reservation = max(memory, 0), max(reservation, 0)
+    """Memory, memory with swap, and what is reserved; -1 as memory or reservation is no limit, as 0 is."""
+    memory, swap = max(size(options, "memory"), 0), size(options, "memory_swap")
+    reservation = max(size(options, "memory_reservation"), 0)
     if 0 < memory < _MIN_MEMORY:
         raise Invalid(f"{memory} bytes are too little", option="memory", hint="the minimum is 6M")
     if swap > 0 and not memory:
@@ -82,7 +89,7 @@ def _memory(options: dict[str, Any]) -> tuple[int, int, int]:
     if 0 < swap < memory:
         raise Invalid("is less than memory", option="memory_swap", hint="it counts memory plus swap")
     if memory and reservation > memory:
-        raise Invalid("is more than memory", option="memory_reservation")
+        raise Invalid("is more than memory", option="memory_reservation", hint="it is what remains under pressure")
     return memory, swap, reservation
 
 
@@ -114,20 +121,26 @@ def _number_list(options: dict[str, Any], option: str) -> str:
 
 
 def _rates(options: dict[str, Any], option: str) -> dict[str, int]:
-    """Path of a block device to bytes or operations a second, from entries of a task or `path:rate`."""
-    found = {}
+    """Bytes or operations a second by path of a block device, from entries of a task or `path:rate`. 0 is no limit."""
+    found: dict[str, int] = {}
     for entry in options.get(option) or ():
         path, rate = (entry.get("path"), entry.get("rate")) if isinstance(entry, dict) else _path_and_rate(str(entry))
-        if not str(path or "").startswith("/dev/") or rate in (None, ""):
-            raise Invalid(f"{entry!r} is not a rate", option=option, hint="write path: /dev/sda and rate: 10M")
-        number = (
-            parse_size(rate, option=option) if option.endswith("bps") else integer({option: rate}, option, 0, 0, 2**62)
-        )
-        if number < 0:
-            raise Invalid(f"{rate!r} is not a rate", option=option)
-        if number:
-            found[str(path)] = number
+        path = str(path or "")
+        if not path.startswith("/dev/") or "/../" in path or rate in (None, ""):
+            raise Invalid(f"{entry!r} is not a rate", option=option, hint="name a path: /dev/sda and a rate: 10M")
+        if path in found:
+            raise Invalid(f"{path} has two rates", option=option)
+        found[path] = _rate(rate, option)
     return found
+
+
+def _rate(value: Any, option: str) -> int:
+    if option.endswith("iops"):
+        return integer({option: value}, option, 0, 0, 2**62)
+    rate = parse_size(value, option=option)
+    if rate < 0:
+        raise Invalid(f"{value!r} is not a rate", option=option, hint="0 is without a limit")
+    return rate
 
 
 def _path_and_rate(text: str) -> tuple[str, str]:
@@ -137,15 +150,28 @@ def _path_and_rate(text: str) -> tuple[str, str]:
 
 def parse_ulimits(entries: list[Any] | None) -> dict[str, tuple[int, int]]:
     """Soft and hard limits of each process, by name, from `nofile:1024:2048`; -1 is unlimited."""
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for entry in entries or ():
         name, _, values = str(entry).replace("=", ":", 1).partition(":")
-        parts = ["-1" if part == "unlimited" else part for part in values.split(":")]
-        numbers = all(part.lstrip("-").isdigit() and part.isascii() for part in parts)
-        if not name or not 0 < len(parts) < 3 or not numbers:
+        name = name.strip().lower()
+        parts = ["-1" if part.strip() == "unlimited" else part.strip() for part in values.split(":")]
+        numbers = all(part.isascii() and (part == "-1" or part.isdigit()) for part in parts)
+        if not 0 < len(parts) < 3 or not numbers:
             raise Invalid(f"{entry!r} is not a limit", option="ulimits", hint="write it like nofile:1024:2048")
+        _check_ulimit(name, known=found)
         soft, hard = int(parts[0]), int(parts[-1])
-        if min(soft, hard) < -1 or (hard != -1 and (soft == -1 or soft > hard)):
+        if hard != -1 and (soft == -1 or soft > hard):
             raise Invalid(f"{entry!r}: the soft limit is above the hard one", option="ulimits")
-        found[name.lower()] = (soft, hard)
+        found[name] = (soft, hard)
     return found
+
+
+def _check_ulimit(name: str, *, known: dict[str, tuple[int, int]]) -> None:
+    from .._sys.sched_flags import RLIMITS
+
+    if name not in RLIMITS:
+        raise Invalid(
+            f"{name!r} is not a limit of processes", option="ulimits", hint=f"use {', '.join(sorted(RLIMITS))}"
+        )
+    if name in known:
+        raise Invalid(f"{name} is limited twice", option="ulimits")

@@ -11,17 +11,24 @@ from __future__ import annotations
 
 from .._base.errors import Invalid, NotFound
 from .._base.names import check_name
-from .._base.spec import ContainerSpec, HealthSpec
-from .._base.units import parse_duration
-from .limit_options import integer, parse_limits, parse_ulimits, size
+from .._base.spec import ContainerSpec
+from .health_options import parse_health
+from .limit_options import integer, parse_limits, parse_shm_size, parse_ulimits
 from .log_options import parse_log
 from .mount_options import check_target, parse_mounts
 from .port_options import parse_ports
-from .security_options import check_together, parse_device_rules, parse_devices, parse_namespaces, parse_security
+from .security_options import (
+    check_together,
+    parse_capabilities,
+    parse_device_rules,
+    parse_devices,
+    parse_namespaces,
+    parse_security,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 SIGNALS = {
@@ -33,8 +40,13 @@ SIGNALS = {
     )
 }
 RESTART_POLICIES = ("no", "always", "unless-stopped", "on-failure")
-COMMAND_HANDLINGS = ("correct", "compatibility")
 _MAX_FILE = 1024 * 1024
+# Where an empty string says as little as nothing: what templates make of a variable that is not set.
+_EMPTY_IS_NOT_GIVEN = frozenset(
+    ("image", "user", "working_dir", "hostname", "domainname", "stop_signal", "env_file", "runtime", "log_driver")
+)
+# Options that are dicts with keys of a meaning of their own, so that it counts which of them are given.
+_PARTED = ("healthcheck", "log_options")
 
 
 def signal_number(name: str | int, *, option: str) -> int:
@@ -55,20 +67,28 @@ def signal_number(name: str | int, *, option: str) -> int:
 def split_words(value: Any, *, option: str, handling: str = "correct") -> tuple[str, ...] | None:
     """A command given as a list, or as one string that is split like a shell would; None stays None. Raises Invalid.
 
-    With the handling `compatibility` a list is joined by spaces and split again, as docker_container once did.
+    With the handling `compatibility` a list is joined by spaces and split again, and what is empty is not given, as
+    docker_container once had it.
     """
-    if value is None:
+    if value is None or (handling == "compatibility" and not value):
         return None
+    if isinstance(value, dict) or (isinstance(value, (list, tuple)) and _has_collection(value)):
+        raise Invalid(f"{value!r} is not a list of words", option=option, hint="give a list of strings, or a string")
     if isinstance(value, (list, tuple)):
+        words = tuple(str(word) for word in value)
         if handling == "correct":
-            return tuple(str(word) for word in value)
-        value = " ".join(str(word) for word in value)
+            return words
+        value = " ".join(words)
     from shlex import split  # only for commands given as one string
 
     try:
         return tuple(split(str(value)))
     except ValueError as error:
         raise Invalid(f"{value!r} can't be split into words: {error}", option=option, hint="give a list") from error
+
+
+def _has_collection(values: Iterable[Any]) -> bool:
+    return any(isinstance(value, (dict, list, tuple)) or value is None for value in values)
 
 
 def file_lines(path: str, *, option: str) -> list[str]:
@@ -126,38 +146,11 @@ def _restart(options: dict[str, Any]) -> tuple[str, int]:
     return policy, retries
 
 
-def _health(value: dict[str, Any] | None) -> HealthSpec | None:
-    """A health check; one without a test keeps the image's, if `test_cli_compatible` says so, and is none otherwise."""
-    test = (value or {}).get("test")
-    if not value or (not test and not value.get("test_cli_compatible")):
-        return None
-    words = _health_test(test)
-    if words == ("NONE",):
-        return HealthSpec(words)
-    fields: dict[str, Any] = {}
-    for name in ("interval", "timeout", "start_period", "start_interval"):
-        if value.get(name) is not None:
-            fields[f"{name}_ns"] = parse_duration(value[name], option="healthcheck")
-    if value.get("retries"):
-        fields["retries"] = integer({"healthcheck": value["retries"]}, "healthcheck", 3, 1, 1000)
-    return HealthSpec(words, **fields)
-
-
-def _health_test(test: Any) -> tuple[str, ...]:
-    if not test:
-        return ()
-    if isinstance(test, str):
-        return ("NONE",) if test == "NONE" else ("CMD-SHELL", test)
-    words = tuple(str(word) for word in test)
-    if words == ("NONE",):
-        return words
-    if words[0] not in ("CMD", "CMD-SHELL") or len(words) < 2 or (words[0] == "CMD-SHELL" and len(words) != 2):
-        raise Invalid(
-            f"{test!r} is not a test",
-            option="healthcheck",
-            hint="write a string for the container's shell, [CMD, word, ...], [CMD-SHELL, line] or [NONE]",
-        )
-    return words
+def _sysctls(value: dict[str, Any] | None) -> dict[str, str]:
+    for name, item in (value or {}).items():
+        if isinstance(item, (dict, list, bool)) or item is None or "\0" in str(item):
+            raise Invalid(f"{item!r} can't be the value of {name}", option="sysctls", hint="put it into quotes")
+    return {str(name): str(item) for name, item in (value or {}).items()}
 
 
 def _strings(value: Any) -> tuple[str, ...]:
@@ -175,9 +168,11 @@ def _optional(options: dict[str, Any], option: str, convert: Callable[[Any], Any
     return None if value is None else convert(value)
 
 
-def _hostname(value: str) -> str:
+def _host_name(value: str, option: str) -> str:
     if not 0 < len(value) <= 64 or not set(value.lower()) <= set("abcdefghijklmnopqrstuvwxyz0123456789-._"):
-        raise Invalid(f"{value!r} is not a host name", option="hostname")
+        raise Invalid(
+            f"{value!r} can't be a name of a host", option=option, hint="up to 64 of letters, digits, '-', '.' and '_'"
+        )
     return value
 
 
@@ -186,12 +181,13 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
 
     Raises Invalid, naming the option.
     """
+    options = {name: value for name, value in options.items() if value != "" or name not in _EMPTY_IS_NOT_GIVEN}
     policy, retries = _restart(options)
     handling = str(options.get("command_handling") or "correct")
     stop_signal = options.get("stop_signal")
     if stop_signal is not None:
         signal_number(stop_signal, option="stop_signal")
-    _refuse_unknown(options)
+    _refuse_unsupported(options)
     spec = ContainerSpec(
         name=check_name(str(options["name"])),
         image=str(options.get("image") or ""),
@@ -201,8 +197,8 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
         user=_optional(options, "user", str),
         groups=_strings(options.get("groups")),
         working_dir=_optional(options, "working_dir", lambda path: _working_dir(str(path))),
-        hostname=_optional(options, "hostname", lambda name: _hostname(str(name))),
-        domainname=str(options.get("domainname") or ""),
+        hostname=_optional(options, "hostname", lambda name: _host_name(str(name), "hostname")),
+        domainname=_optional(options, "domainname", lambda name: _host_name(str(name), "domainname")) or "",
         labels=_labels(options.get("labels")),
         tty=bool(options.get("tty")),
         interactive=bool(options.get("interactive")),
@@ -212,7 +208,7 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
         stop_timeout_s=_optional(options, "stop_timeout", lambda _: integer(options, "stop_timeout", 10, -1, 10**6)),
         restart_policy=policy,
         restart_retries=retries,
-        health=_health(options.get("healthcheck")),
+        health=parse_health(options.get("healthcheck")),
         mounts=parse_mounts(options),
         volumes_from=_strings(options.get("volumes_from")),
         ports=parse_ports(options.get("published_ports") or []),
@@ -220,16 +216,16 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
         etc_hosts=_hosts(options.get("etc_hosts")),
         limits=parse_limits(options),
         privileged=bool(options.get("privileged")),
-        cap_add=_strings(options.get("capabilities")),
-        cap_drop=_strings(options.get("cap_drop")),
+        cap_add=parse_capabilities(options, "capabilities"),
+        cap_drop=parse_capabilities(options, "cap_drop"),
         read_only=bool(options.get("read_only")),
         devices=parse_devices(options.get("devices")),
         device_rules=parse_device_rules(options.get("device_cgroup_rules")),
-        sysctls={str(name): str(value) for name, value in (options.get("sysctls") or {}).items()},
+        sysctls=_sysctls(options.get("sysctls")),
         ulimits=parse_ulimits(options.get("ulimits")),
         oom_score_adj=integer(options, "oom_score_adj", 0, -1000, 1000),
         cgroup_parent=_cgroup_parent(str(options.get("cgroup_parent") or "")),
-        shm_size_bytes=size(options, "shm_size", ContainerSpec.shm_size_bytes),
+        shm_size_bytes=parse_shm_size(options),
         storage_opts={str(name): str(value) for name, value in (options.get("storage_opts") or {}).items()},
         given=_given(options),
         **parse_namespaces(options),
@@ -241,15 +237,21 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
 
 
 def _given(options: dict[str, Any]) -> tuple[str, ...]:
-    """The names of the options that say something about the container, `env_file` as what it is part of."""
+    """The names of the options that say something about the container, `env_file` as what it is part of.
+
+    Of a health check and the log's options also which keys are given: `healthcheck.interval`.
+    """
     names = {"env" if name == "env_file" else name for name, value in options.items() if value is not None}
-    return tuple(sorted(names - {"name", "command_handling"}))
+    for option in _PARTED:
+        parts = options.get(option) or {}
+        names |= {f"{option}.{key}" for key, value in parts.items() if value is not None}
+    return tuple(sorted(names - {"name", "command_handling", "healthcheck.test_cli_compatible"}))
 
 
-def _refuse_unknown(options: dict[str, Any]) -> None:
+def _refuse_unsupported(options: dict[str, Any]) -> None:
     """What other engines have and this one has not, or not yet."""
     runtime = options.get("runtime")
-    if runtime not in (None, "", "native"):
+    if runtime not in (None, "native"):
         raise Invalid(f"{runtime!r} is not a container format here", option="runtime", hint="use native")
     if options.get("device_requests"):
         raise Invalid(
@@ -268,6 +270,6 @@ def _cgroup_parent(path: str) -> str:
 
 
 def _working_dir(path: str) -> str:
-    if not path.startswith("/"):
+    if not path.startswith("/") or "\0" in path:
         raise Invalid(f"{path!r} is not an absolute path", option="working_dir")
     return "/" if path.strip("/") == "" else check_target(path, "working_dir") if ".." in path else path

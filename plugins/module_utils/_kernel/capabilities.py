@@ -40,7 +40,7 @@ DEFAULT_CAPABILITIES = (
 )
 
 
-def _normal_name(text: str, option: str) -> str:
+def normal_name(text: str, option: str) -> str:
     """`CAP_NET_RAW` from `net_raw`, `NET_RAW` or `CAP_NET_RAW`; `ALL` stays."""
     upper = text.strip().upper()
     if upper in ("ALL", "CAP_ALL"):
@@ -57,8 +57,8 @@ def resolve_capabilities(add: Iterable[str] = (), drop: Iterable[str] = ()) -> t
     As Docker reads it: adding ALL gives all but those dropped; dropping ALL leaves those added; a name in both lists
     stays. Pure: the host is not asked. Raises Invalid naming `capabilities` or `cap_drop`.
     """
-    added = {_normal_name(name, "capabilities") for name in add}
-    dropped = {_normal_name(name, "cap_drop") for name in drop}
+    added = {normal_name(name, "capabilities") for name in add}
+    dropped = {normal_name(name, "cap_drop") for name in drop}
     if "ALL" in added:
         chosen = set(ALL_CAPABILITIES) - dropped
     elif "ALL" in dropped:

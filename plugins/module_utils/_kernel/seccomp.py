@@ -49,13 +49,18 @@ def program_path(directory: str, capabilities: Iterable[str]) -> str:
 
 
 def profile_path(directory: str, profile: str, capabilities: Iterable[str]) -> str:
-    """The file in `directory` that holds a Docker profile, itself a JSON file, for these capabilities and this kernel.
+    """The file in `directory` that holds a Docker profile for these capabilities and this kernel.
+
+    `profile` is the path of a JSON file, or the JSON itself.
 
     Kept by the profile's content, so a changed profile is assembled anew. Raises Invalid, Damaged for what is not JSON.
     """
     from hashlib import sha256
 
-    text = _profile_text(profile)
+    if profile.startswith("{"):
+        text, profile = profile.encode("utf-8", "surrogateescape"), "in the task"
+    else:
+        text = _profile_text(profile)
     host = os.uname()
     names = names_of(mask_of(capabilities))
     key = sha256(f"{POLICY_VERSION} {host.machine} {host.release} {mask_of(names):x} ".encode() + text).hexdigest()

@@ -19,16 +19,20 @@ ENGINE_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def given(options: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Those of the named options that the task gives, sub-options that it does not give left out."""
+    """Those of the named options that the task gives; of lists of options, the sub-options that it gives.
+
+    A dict stays as it is: its keys may be the user's own, and a null among the values the user's mistake.
+    """
     return {name: _without_none(options[name]) for name in sorted(names) if options.get(name) is not None}
 
 
 def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: item for name, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_none(item) for item in value]
-    return value
+    if not isinstance(value, list):
+        return value
+    return [
+        {name: each for name, each in item.items() if each is not None} if isinstance(item, dict) else item
+        for item in value
+    ]
 
 
 def with_tag(name: str, tag: str | None) -> str:

