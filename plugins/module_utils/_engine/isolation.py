@@ -64,4 +64,6 @@ IPC_SYSCTLS = tuple(
     f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
 
+DEFAULT_SHM_BYTES = 64 * 1024 * 1024
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 
-from .._base.errors import Conflict, NotFound
+from .._base.errors import NotFound
 from .._base.values import replace
 from .._runtime import client
 from .._runtime.launch_plan import MountPlan
 from .._runtime.state import observe
 from .creation import BRIDGE_NETWORK
 from .declared import declared_spec, effective_mounts, etc_directory, launch_record, plan_of
+from .host_conditions import fit_to_host, shortcomings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def start_container(
 
     spec, plan = declared_spec(record), plan_of(record)
     reconcile(engine.paths, plan)
-    _check_mounts(engine, record)
-    warnings: list[str] = []
+    _check_mounts(plan)
+    fitting = fit_to_host(engine, record, spec, plan)
+    warnings = shortcomings(spec)
     plan = _with_network(engine, record, spec, plan, warnings)
     _write_etc(engine, spec, plan, warnings)
     targets = {mount.target for mount in plan.mounts}
@@ -44,7 +46,12 @@ def start_container(
     if kept != record.launch:
         with engine.records.transaction():
             engine.records.update_container(record.id, launch=kept)
-    ready = replace(plan, mounts=plan.mounts + _etc_mounts(plan, targets), finisher=_finisher(engine, plan))
+    ready = replace(
+        fitting,
+        network=plan.network,
+        mounts=plan.mounts + _etc_mounts(plan, targets),
+        finisher=_finisher(engine, plan),
+    )
     started = client.start(engine.paths, ready, attach=attach, rows=rows, columns=columns)
     return replace(started, warnings=(*warnings, *started.warnings))
 
@@ -56,12 +63,12 @@ def _finisher(engine: Engine, plan: LaunchPlan) -> tuple[str, ...]:
     return finisher_command(engine.paths, plan.container_id) if plan.auto_remove else ()
 
 
-def _check_mounts(engine: Engine, record: ContainerRecord) -> None:
-    for mount in effective_mounts(record):
-        source = engine.paths.volume(mount.source) if mount.kind == "volume" else mount.source
-        if mount.kind != "tmpfs" and not os.path.lexists(source):
+def _check_mounts(plan: LaunchPlan) -> None:
+    for mount in plan.mounts:
+        is_path = mount.kind in ("bind", "filesystem") and mount.source.startswith("/")
+        if is_path and not os.path.lexists(mount.source):
             raise NotFound(
-                f"start container {record.name}: {source} for {mount.target} does not exist",
+                f"start container {plan.name}: {mount.source} for {mount.target} does not exist",
                 hint="it existed when the container was made: bring it back, or remove the container",
             )
 
@@ -69,8 +76,6 @@ def _check_mounts(engine: Engine, record: ContainerRecord) -> None:
 def _with_network(
     engine: Engine, record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan, warnings: list[str]
 ) -> LaunchPlan:
-    if spec.network_mode.startswith("container:"):
-        return replace(plan, join={"net": _provider_pid(engine, record, spec.network_mode.partition(":")[2])})
     if spec.network_mode != BRIDGE_NETWORK or plan.network is None:
         return plan
     from .._net.bridges import ensure_bridge, table_name
@@ -99,16 +104,6 @@ def _running_plans(engine: Engine) -> list[LaunchPlan]:
         for plan in plans
         if plan.network is not None and plan.network.ports and observe(engine.paths, plan.container_id).is_up
     ]
-
-
-def _provider_pid(engine: Engine, record: ContainerRecord, name: str) -> int:
-    from .containers import find
-
-    provider = find(engine, name)
-    now = observe(engine.paths, provider.id)
-    if now.status not in ("running", "paused"):
-        raise Conflict(f"start container {record.name}: container {name}, whose network it joins, is not running")
-    return now.pid
 
 
 def _ports(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tuple[PortPlan, ...]:

@@ -15,9 +15,14 @@ from errno import ELOOP, ENOENT, ENOSYS, ENOTDIR
 
 from .._base.errors import Denied, HullError, Invalid, Unsupported
 from .._sys.file_calls import openat2
+from .._sys.mount_flags import AT_FDCWD
 from .._sys.open_flags import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
+from .._sys.process_calls import setns
+from .._sys.sched_flags import CLONE_NEWNS
 from .failures import syscall_error
 from .mounts import attach, clone_tree, new_filesystem, set_attributes, set_propagation
+from .namespaces import open_namespace
+from .overlay import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,6 +169,32 @@ def bind(
         attach_inside(mount_fd, root_fd, target, kind="bind", directory=directory)
     finally:
         os.close(mount_fd)
+
+
+def clone_of_process(pid: int, path: str) -> int:
+    """A detached copy of the mount at a place as a process sees it, for instance another container's /dev/shm.
+
+    Root there may have made of the path what it likes: a link anywhere in it is refused, and whatever is found is in
+    that process's mount namespace, which a child enters to look. Raises NotFound, Denied, SyscallError.
+    """
+    namespace_fd = open_namespace(pid, "mount")
+    try:
+        return in_child(0, lambda: _clone_there(namespace_fd, path))
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise Denied(f"open {path} of process {pid}: it is or lies behind a link") from error
+        raise syscall_error(f"open {path} of process {pid}", error) from error
+    finally:
+        os.close(namespace_fd)
+
+
+def _clone_there(namespace_fd: int, path: str) -> int:
+    setns(namespace_fd, CLONE_NEWNS)
+    place = openat2(AT_FDCWD, path, os.O_PATH, resolve=RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+    try:
+        return clone_tree("", dir_fd=place, recursive=False)
+    finally:
+        os.close(place)
 
 
 def mount_inside(root_fd: int, kind: str, target: str, *, options: str = "", flags: Iterable[str] = ()) -> None:

@@ -188,7 +188,7 @@ def _join(
         set_title("exec")
         cgroup.enter()
         os.umask(0o022)
-        limits = process_setup.set_limits(process)
+        limits = process_setup.set_oom_score(process) + process_setup.set_limits(process)
         enter(target_fd, target.namespaces)
         if target.userns is not None:
             os.setresgid(0, 0, 0)

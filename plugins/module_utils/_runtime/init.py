@@ -67,6 +67,7 @@ def _prepare_and_execute(context: InitContext, channel: list[int]) -> None:
     set_name("init")
     set_title("init")
     context.cgroup.enter(cloned_into=context.cloned_into)
+    warnings = process_setup.set_oom_score(process)
     if plan.userns is not None:
         handshake.expect(channel[0], handshake.GO)
         os.setresgid(0, 0, 0)
@@ -76,7 +77,7 @@ def _prepare_and_execute(context: InitContext, channel: list[int]) -> None:
     os.umask(0o022)
     build_root(plan, context.root_fd, context.sources, context.cgroup.host)
     process_setup.join_keyring()
-    for warning in process_setup.set_limits(process):
+    for warning in (*warnings, *process_setup.set_limits(process)):
         handshake.send(channel[0], handshake.WARNING, warning)
     identity = process_setup.identify(process, plan.userns)
     if process.tty:

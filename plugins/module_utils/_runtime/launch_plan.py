@@ -41,7 +41,7 @@ class ProcessPlan(Value):
 class MountPlan(Value):
     """One mount in the container, applied in order."""
 
-    kind: str  # bind, image, filesystem, tmpfs, proc, sysfs, devpts, mqueue, cgroup, dev
+    kind: str  # bind, image, filesystem, process (`source` is a pid), tmpfs, proc, sysfs, devpts, mqueue, cgroup, dev
     target: str
     source: str = ""
     read_only: bool = False
@@ -147,6 +147,7 @@ class LaunchPlan(Value):
     join: dict[str, int] = {}  # namespace that is not new to the pid whose it is; not there: the host's
     device_rules: tuple[tuple[str, int, int, str], ...] = ()  # (a b or c, major, minor, access); -1: all
     finisher: tuple[str, ...] = ()  # executed by the monitor after the final exit, if nobody else cleans up
+    providers: dict[str, str] = {}  # namespace to the run directory of the container whose it is: `join` at each launch
 
 
 _NESTED: dict[str, type[Value]] = {

@@ -17,6 +17,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic_ns, sleep
 
 from .._base.errors import Conflict, HullError, NotFound
+from .._base.values import replace
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import Cgroup
 from .._kernel.processes import open_process, start_time
@@ -116,6 +117,7 @@ def start_again(run_directory: str, counts: dict[str, int], channel: socket) -> 
 def _bring_up(plan: LaunchPlan, size: tuple[int, int], counts: dict[str, int]) -> tuple[Launch, Handover]:
     """Launch and record it."""
     host = detect()
+    plan = _with_providers(plan)
     rows, columns = size[0] or plan.process.rows, size[1] or plan.process.columns
     run = launch(plan, host, seccomp=read_seccomp(plan), rows=rows, columns=columns)
     try:
@@ -142,6 +144,21 @@ def _bring_up(plan: LaunchPlan, size: tuple[int, int], counts: dict[str, int]) -
     handover.fds["pid"] = run.pid_fd
     handover.reserved = run.reserved
     return run, handover
+
+
+def _with_providers(plan: LaunchPlan) -> LaunchPlan:
+    """The plan with the processes whose namespaces the container shares: a restarted provider has another. Raises
+    Conflict where one does not run."""
+    join = dict(plan.join)
+    for name, run_directory in plan.providers.items():
+        record = state.read_state(run_directory) or {}
+        pid, started = int(record.get("pid", 0)), int(record.get("start_time", 0))
+        pid_fd = open_process(pid, started) if pid else None
+        if pid_fd is None:
+            raise Conflict(f"start container {plan.name}: the container whose {name} namespace it shares does not run")
+        os.close(pid_fd)
+        join[name] = pid
+    return replace(plan, join=join) if plan.providers else plan
 
 
 def facts_of(plan: LaunchPlan) -> dict[str, Any]:

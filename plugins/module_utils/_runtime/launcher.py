@@ -97,7 +97,7 @@ def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: i
     run.on_undo(cgroup.kill)
     allow_devices(
         cgroup,
-        [(device.kind, device.major, device.minor, device.access) for device in plan.devices],
+        [(device.kind, device.major, device.minor, device.access) for device in plan.devices] + [*plan.device_rules],
         privileged=plan.privileged,
     )
     opened: list[int] = []

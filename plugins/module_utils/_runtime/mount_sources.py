@@ -15,11 +15,11 @@ from errno import ENOENT, ENOTDIR, errorcode
 from .._base.errors import HullError, LaunchError, NotFound, Unsupported
 from .._kernel.mounts import attach_at, clone_tree, idmap, new_filesystem, own_root, set_attributes, set_propagation
 from .._kernel.overlay import in_child, overlay_mount
-from .._kernel.targets import open_inside
+from .._kernel.targets import clone_of_process, open_inside
 from .._sys.sched_flags import CLONE_NEWNS
 from .launch_plan import MountPlan
 
-HOST_KINDS = ("bind", "image", "filesystem")
+HOST_KINDS = ("bind", "image", "filesystem", "process")
 _TOP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -52,6 +52,8 @@ def clone_source(mount: MountPlan, idmap_fd: int = -1) -> int:
     """The detached mount itself. Only that of an image is idmapped already. Raises the engine's errors."""
     if mount.kind == "bind":
         return _clone_bind(mount)
+    if mount.kind == "process":
+        return clone_of_process(int(mount.source), mount.target)
     if mount.kind == "image":
         top = overlay_mount(mount.layers, "", "", read_only=True, idmap_fd=idmap_fd)
     else:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 from _signal import SIG_DFL, SIG_SETMASK, SIGCHLD, SIGINT, SIGPIPE, SIGXFSZ, pthread_sigmask  # type: ignore[import-not-found]
 from _signal import signal as set_handler
-from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR, EPERM, errorcode
+from errno import EACCES, EINVAL, ENOENT, ENOEXEC, ENOTDIR, EPERM, errorcode
 from stat import S_ISREG
 
 from .._base.errors import LaunchError
+from .._kernel.own_proc import write_attribute
 from .._kernel.privileges import become
 from .._kernel.seccomp_load import load as load_seccomp
 from .._sys.file_calls import close_range, openat2
@@ -125,6 +126,22 @@ def _lower_limit(number: int, soft: int, hard: int) -> tuple[int, int]:
     return least, most
 
 
+def set_oom_score(process: ProcessPlan) -> tuple[str, ...]:
+    """Say how readily the kernel ends the process where memory runs out. Call it while /proc is still the host's.
+
+    What this host does not allow to lower stays, with a warning where it was asked for.
+    """
+    wanted = process.oom_score_adj
+    try:
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(b"%d" % wanted)
+    except OSError as error:
+        if wanted:
+            cause = "it is less than the host's own, which takes CAP_SYS_RESOURCE" if error.errno == EACCES else ""
+            return (f"oom_score_adj: {wanted}: {cause or errorcode.get(error.errno or 0, error)}",)
+    return ()
+
+
 def join_keyring() -> None:
     """A session keyring of its own, so keys of the host are out of reach; kernels without keys have none to reach."""
     try:
@@ -145,7 +162,9 @@ def enter_directory(path: str) -> None:
 
 
 def drop_privileges(process: ProcessPlan, identity: Identity, seccomp: bytes) -> None:
-    """Become the user with its capabilities and the seccomp filter, for good."""
+    """Become the user with its capabilities, the seccomp filter and, from execve on, the AppArmor profile, for good."""
+    if process.apparmor:
+        _confine_by_apparmor(process.apparmor)
     if process.no_new_privileges:
         set_no_new_privs()
     elif seccomp:
@@ -153,6 +172,17 @@ def drop_privileges(process: ProcessPlan, identity: Identity, seccomp: bytes) ->
     become(identity.uid, identity.gid, identity.groups, process.capabilities)
     if process.no_new_privileges and seccomp:
         load_seccomp(seccomp)
+
+
+def _confine_by_apparmor(profile: str) -> None:
+    try:
+        write_attribute("attr/apparmor/exec", b"exec " + os.fsencode(profile))
+    except OSError as error:
+        cause = {ENOENT: "no such profile is loaded", EINVAL: "no such profile is loaded"}.get(error.errno or 0)
+        raise LaunchError(
+            f"security_opts: apparmor={profile}: {cause or errorcode.get(error.errno or 0, error)}",
+            hint="load it with apparmor_parser, or use apparmor=unconfined",
+        ) from error
 
 
 def execute(process: ProcessPlan, env: dict[bytes, bytes]) -> NoReturn:

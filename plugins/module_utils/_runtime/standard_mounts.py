@@ -10,23 +10,31 @@ _NO = ("nosuid", "nodev", "noexec")
 
 
 def standard_mounts(plan: LaunchPlan) -> list[MountPlan]:
-    """/proc, /dev and what is below it, /sys, in the order of mounting. `dev` is the kind of the engine's own /dev."""
+    """/proc, /dev and what is below it, /sys, in the order of mounting. `dev` is the kind of the engine's own /dev.
+
+    proc, mqueue and sysfs show the namespaces that init is in then: also those that it has joined or shares.
+    """
     writable = plan.privileged
-    private_ipc = "ipc" in plan.namespaces
-    shm = f"mode=1777,size={plan.shm_size_bytes}"
     return [
         MountPlan("proc", "/proc", flags=_NO),
         MountPlan("dev", "/dev", flags=("nosuid", "strictatime"), data="mode=755,size=65536k"),
         MountPlan("devpts", "/dev/pts", flags=("nosuid", "noexec"), data="newinstance,ptmxmode=0666,mode=0620,gid=5"),
-        MountPlan("tmpfs", "/dev/shm", flags=_NO, data=shm)
-        if private_ipc
-        else MountPlan("bind", "/dev/shm", "/dev/shm", flags=("bind", *_NO)),
-        MountPlan("mqueue", "/dev/mqueue", flags=_NO)
-        if private_ipc
-        else MountPlan("bind", "/dev/mqueue", "/dev/mqueue", flags=("bind", *_NO)),
+        *_shared_memory(plan),
+        MountPlan("mqueue", "/dev/mqueue", flags=_NO),
         MountPlan("sysfs", "/sys", flags=_NO, read_only=not writable),
         MountPlan("cgroup", "/sys/fs/cgroup", flags=_NO, read_only=not writable),
     ]
+
+
+def _shared_memory(plan: LaunchPlan) -> list[MountPlan]:
+    """/dev/shm: its own, none where it has no size, or that of whose IPC namespace is shared."""
+    if "ipc" in plan.join:
+        return [MountPlan("process", "/dev/shm", str(plan.join["ipc"]), flags=("bind", *_NO))]
+    if "ipc" not in plan.namespaces:
+        return [MountPlan("bind", "/dev/shm", "/dev/shm", flags=("bind", *_NO))]
+    if plan.shm_size_bytes == 0:
+        return []
+    return [MountPlan("tmpfs", "/dev/shm", flags=_NO, data=f"mode=1777,size={plan.shm_size_bytes}")]
 
 
 def all_mounts(plan: LaunchPlan) -> tuple[MountPlan, ...]:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""Calls on files and descriptors that `os` lacks: openat2, sealed memory files, close_range, syncfs. All raise OSError.
+"""Calls on files that `os` lacks: openat2, sealed memory files, close_range, syncfs, fstatfs. All raise OSError.
 
-Source: openat2(2), memfd_create(2), close_range(2), syncfs(2).
+Source: openat2(2), memfd_create(2), close_range(2), syncfs(2), statfs(2).
 """
 
 from __future__ import annotations
 
 import os
-from ctypes import c_char_p, c_int, c_size_t, c_uint
-from struct import pack
+from ctypes import c_char_p, c_int, c_size_t, c_uint, create_string_buffer
+from struct import pack, unpack_from
 
 from .libc import encoded, system_call
 from .open_flags import (
@@ -30,6 +30,7 @@ _openat2 = system_call("openat2", c_int, c_char_p, c_char_p, c_size_t)
 _memfd_create = system_call("memfd_create", c_char_p, c_uint)
 _close_range = system_call("close_range", c_uint, c_uint, c_uint)
 _syncfs = system_call("syncfs", c_int)
+_fstatfs = system_call("fstatfs", c_int, c_char_p)
 
 _LAST_FD = 0xFFFFFFFF
 
@@ -70,3 +71,11 @@ def close_range(first: int, last: int = _LAST_FD, flags: int = 0) -> None:
 def syncfs(fd: int) -> None:
     """Write what is dirty in the file system of the descriptor to its disk. Since 5.8 it tells write errors."""
     _syncfs(fd)
+
+
+def fstatfs_type(fd: int) -> int:
+    """The magic number of the file system that a descriptor is in; `os.fstatvfs` does not tell it."""
+    buffer = create_string_buffer(120)
+    _fstatfs(fd, buffer)
+    kind: int = unpack_from("=q", buffer)[0]
+    return kind

@@ -51,6 +51,7 @@ _NUMBERS = {
     "close_range": (436, 436),
     "openat2": (437, 437),
     "syncfs": (306, 267),
+    "fstatfs": (138, 44),
     "pidfd_getfd": (438, 438),
     "mount_setattr": (442, 442),
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
@@ -94,9 +95,18 @@ def test_privileged_containers_may_write_sys_and_cgroup() -> None:
     assert not any(mount.read_only for mount in all_mounts(replace(PLAN, privileged=True)))
 
 
-def test_a_shared_ipc_namespace_shows_the_hosts_memory() -> None:
-    mounts = {mount.target: mount for mount in all_mounts(replace(PLAN, namespaces=("mount", "pid")))}
-    assert mounts["/dev/shm"].kind == mounts["/dev/mqueue"].kind == "bind"
+def test_dev_shm_is_that_of_whose_ipc_namespace_it_is() -> None:
+    def shm(**fields: Any) -> tuple[str, str] | None:
+        found = {mount.target: mount for mount in all_mounts(replace(PLAN, **fields))}
+        assert found["/dev/mqueue"].kind == "mqueue"
+        mount = found.get("/dev/shm")
+        return (mount.kind, mount.source) if mount else None
+
+    shared = ("mount", "pid")
+    assert shm() == ("tmpfs", "")
+    assert shm(shm_size_bytes=0) is None
+    assert shm(namespaces=shared) == ("bind", "/dev/shm")
+    assert shm(namespaces=shared, join={"ipc": 42}) == ("process", "42")
 
 
 def test_every_mount_but_the_root_is_nosuid() -> None:
