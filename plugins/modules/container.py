@@ -260,14 +260,23 @@ options:
     default: true
   volumes:
     description:
-      - What to mount, as V(/host/path:/target), V(volume:/target) or V(/target) for a volume without a name, each
-        with modes after another colon, such as V(:ro).
-      - The directory of a host path is made where it does not exist.
+      - What to mount, as V(/host/path:/target), V(volume:/target) or V(/target) for a volume without a name, each of
+        the first two with modes after another colon, such as V(:ro) or V(:ro,rslave).
+      - A path of the host may begin with C(~) or C(.). The directory is made where it does not exist. A volume is made
+        where it does not exist, and filled with what the image has at the target.
+      - Modes are V(ro) and V(rw), V(nocopy) for a volume that shall not be filled, V(rprivate), V(private), V(rshared),
+        V(shared), V(rslave) and V(slave) for a path of the host. V(z), V(Z), V(consistent), V(cached) and V(delegated)
+        change nothing.
     type: list
     elements: str
+  volume_driver:
+    description:
+      - The driver of volumes that are made. Only V(local) exists.
+    type: str
   volumes_from:
     description:
-      - Containers, by name or id, whose volumes and bind mounts this one gets as well. V(:ro) makes them read-only.
+      - Containers, by name or id, whose volumes, bind mounts and images this one gets as well. V(:ro) makes them
+        read-only. The container's own mounts win, and those of a later container over those of an earlier one.
     type: list
     elements: str
   mounts:
@@ -283,35 +292,68 @@ options:
         required: true
       source:
         description:
-          - A path on the host for V(bind), which must exist, or the name of a volume.
+          - A path on the host for V(bind), which must exist, the name of a volume, or that of an image.
+          - Without it V(volume) makes one without a name.
         type: str
       type:
         description:
-          - The kind of mount.
+          - The kind of mount. V(image) shows the files of an image, which must be on the host, read-only.
+          - V(npipe) and V(cluster) are refused.
         type: str
-        choices: [bind, volume, tmpfs]
+        choices: [bind, volume, tmpfs, image, npipe, cluster]
         default: volume
       read_only:
         description:
-          - Forbid writing.
+          - Forbid writing. What is mounted below a bind mount is read-only too.
         type: bool
+      consistency:
+        description:
+          - Accepted; all views are consistent.
+        type: str
+        choices: [cached, consistent, default, delegated]
       propagation:
         description:
-          - Whether mounts made later on one side of a bind mount appear on the other.
+          - Whether mounts made later on one side of a bind mount appear on the other. For all but V(rprivate) and
+            V(private) the source must be on a shared mount.
         type: str
         choices: [private, rprivate, shared, rshared, slave, rslave]
+      create_mountpoint:
+        description:
+          - Make the directory of O(mounts[].source) of a bind mount where it does not exist.
+        type: bool
+      non_recursive:
+        description:
+          - Leave out what is mounted below O(mounts[].source) of a bind mount.
+        type: bool
+      read_only_non_recursive:
+        description:
+          - Leave what is mounted below a read-only bind mount writable.
+        type: bool
+      read_only_force_recursive:
+        description:
+          - Fail where what is mounted below can't be made read-only, which is always so here.
+        type: bool
       no_copy:
         description:
           - Do not fill a new volume with what the image has at O(mounts[].target).
         type: bool
-      non_recursive:
+      labels:
         description:
-          - Leave out what is mounted below O(mounts[].source).
-        type: bool
-      create_mountpoint:
+          - Labels of a volume that is made.
+        type: dict
+      volume_driver:
         description:
-          - Make the directory of O(mounts[].source) where it does not exist.
-        type: bool
+          - The driver of a volume that is made. Only V(local) exists.
+        type: str
+      volume_options:
+        description:
+          - Options of the driver, V(type), V(device) and V(o), as O(hull.engine.volume#module:driver_options).
+        type: dict
+      subpath:
+        description:
+          - A file or directory in the volume or image, to be shown instead of the whole. It must exist. Links in it
+            lead nowhere else.
+        type: str
       tmpfs_size:
         description:
           - The size of a tmpfs, such as V(64M).
@@ -320,9 +362,17 @@ options:
         description:
           - The permissions of a tmpfs, octal and in quotes, such as V('1777').
         type: str
+      tmpfs_options:
+        description:
+          - Further options of a tmpfs, each a dictionary with one key, such as V({"uid": "1000"}), and null as the
+            value of one that has none, such as V({"exec": null}).
+        type: list
+        elements: dict
   tmpfs:
     description:
-      - Where to mount a tmpfs, as V(/target) or V(/target:size=64m,mode=1777,noexec).
+      - Where to mount a tmpfs, as V(/target) or V(/target:size=64m,mode=1777,exec).
+      - Options are V(size), V(mode), V(uid), V(gid), V(nr_inodes), V(nr_blocks), V(mpol), V(ro), V(exec), V(suid),
+        V(dev), V(noatime). It is V(noexec,nosuid,nodev) where nothing else is said.
     type: list
     elements: str
   network_mode:
@@ -914,7 +964,7 @@ _OLD_DEFAULTS: dict[str, Any] = {
 _CURES = {
     "got: restarted": "use state: started with restart: true",
     "ignore_image": "use comparisons: {image: ignore}",
-    "purge_networks": "use comparisons: {networks: strict}",
+    "purge_networks": "leave it out, a container has the one network that network_mode names",
     "trust_image_content": "leave it out, signatures are checked as the host's configuration says",
 }
 _PULL = {"True": "always", "False": "missing"}

@@ -35,15 +35,17 @@ def parse_log(driver: str | None, options: dict[str, Any] | None) -> dict[str, A
 
 
 def _sizes(given: dict[str, str]) -> dict[str, int]:
+    """Sizes and numbers. `max-buffer-size` is read and not used: the buffer is the pipe, as large as the host has it."""
     fields = {}
-    if "max-size" in given:
-        fields["log_max_size_bytes"] = max(parse_size(given["max-size"], option="log_options"), 0)
-    if "max-file" in given:
-        fields["log_max_files"] = integer(given, "max-file", 3, 1, 1000)
-    if "max-buffer-size" in given:
-        parse_size(
-            given["max-buffer-size"], option="log_options"
-        )  # the buffer is the pipe: as large as the host allows
+    try:
+        if "max-size" in given:
+            fields["log_max_size_bytes"] = max(parse_size(given["max-size"], option="max-size"), 0)
+        if "max-file" in given:
+            fields["log_max_files"] = integer(given, "max-file", 3, 1, 1000)
+        if "max-buffer-size" in given:
+            parse_size(given["max-buffer-size"], option="max-buffer-size")
+    except Invalid as error:
+        raise Invalid(error.message, option="log_options", hint=error.hint) from error
     return fields
 
 

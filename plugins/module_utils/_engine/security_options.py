@@ -119,7 +119,7 @@ def parse_device_rules(entries: list[Any] | None) -> tuple[DeviceRuleSpec, ...]:
     """Devices that may be used: `c 42:* rwm`, as the version 1 devices controller writes them."""
     found = []
     for entry in entries or ():
-        kind, numbers, access = (*str(entry).split(), "", "")[:3]
+        kind, numbers, access = (*str(entry).split(), "", "", "")[:3]
         major, colon, minor = numbers.partition(":")
         valid = kind in ("a", "b", "c") and colon and _is_number(major, _MAX_MAJOR) and _is_number(minor, _MAX_MINOR)
         letters = _access(access)

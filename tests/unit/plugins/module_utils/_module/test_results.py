@@ -27,5 +27,10 @@ def test_what_a_task_does_not_give_does_not_reach_the_engine():
 
 
 def test_suboptions_that_are_not_given_are_left_out():
-    options = {"healthcheck": {"test": "x", "retries": None}, "mounts": [{"target": "/a", "source": None}]}
-    assert given(options, frozenset(options)) == {"healthcheck": {"test": "x"}, "mounts": [{"target": "/a"}]}
+    options = {"mounts": [{"target": "/a", "source": None}], "device_read_bps": []}
+    assert given(options, frozenset(options)) == {"mounts": [{"target": "/a"}], "device_read_bps": []}
+
+
+def test_a_null_that_the_user_wrote_reaches_the_engine():
+    options = {"env": {"A": None}, "labels": {"b": None}}
+    assert given(options, frozenset(options)) == options
