@@ -35,7 +35,7 @@ def parse_log(driver: str | None, options: dict[str, Any] | None) -> dict[str, A
 
 
 def _sizes(given: dict[str, str]) -> dict[str, int]:
-    """Sizes and numbers. `max-buffer-size` is read and not used: the buffer is the pipe, as large as the host has it."""
+    """Sizes and numbers. `max-buffer-size` is read and not used: the buffer is the pipe, and as large as that is."""
     fields = {}
     try:
         if "max-size" in given:
