@@ -23,6 +23,7 @@ from .._kernel.cgroups import Cgroup
 from .._kernel.processes import open_process, start_time
 from .._sys.privilege_calls import set_name
 from . import protocol, state
+from .handover import Handover
 from .health import HealthRecord
 from .launch_plan import LaunchPlan, plan_from_record
 from .launcher import Launch, launch, to_ports
@@ -39,28 +40,7 @@ if TYPE_CHECKING:
 
 SOCKET_NAME = "monitor.sock"
 LOCK_NAME = "monitor.lock"
-STREAMS = ("stdin", "stdout", "stderr", "terminal")
 _LOCK_WAIT_S = 10
-
-
-class Handover:
-    """What a monitor is given: `facts` are plain data, `fds` descriptors by name, `reserved` sockets of host ports."""
-
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.facts = facts
-        self.fds: dict[str, int] = {}
-        self.reserved: list[int] = []
-
-    def add_streams(self, wiring: Wiring) -> None:
-        """The monitor's ends of a container's streams."""
-        for name in STREAMS:
-            fd = getattr(wiring, name)
-            if fd >= 0:
-                self.fds[name] = fd
-
-    def send(self, channel: socket) -> None:
-        """Give it to the monitor. Raises OSError where that is gone."""
-        give(channel, {**self.facts, "fds": tuple(self.fds)}, (*self.fds.values(), *self.reserved))
 
 
 def first_start(connection: socket, channel: socket) -> None:
@@ -91,9 +71,9 @@ def _start(connection: socket, channel: socket, decoder: protocol.Decoder, reque
     except BaseException:
         remove_run_directory(plan.run_directory)
         raise
-    attach = bool(request.get("attach"))
     handover.fds.update(lock=lock_fd, listener=listener)
-    handover.facts.update(attach=attach, pending=decoder.rest())
+    handover.facts.update(attach=bool(request.get("attach")), pending=decoder.rest())
+    handover.awake = bool(request.get("attach")) or plan.health is not None
     answer = {"pid": run.pid, "started_ns": run.started_ns, "warnings": [*run.warnings, *warnings]}
     try:
         connection.send(protocol.encode_json(protocol.ANSWER, answer))
@@ -111,7 +91,7 @@ def start_again(run_directory: str, counts: dict[str, int], channel: socket) -> 
     except (HullError, OSError) as error:
         give(channel, {"failure": protocol.failure_payload(error)})
         return
-    handover.send(channel)
+    handover.give(channel)
 
 
 def _bring_up(plan: LaunchPlan, size: tuple[int, int], counts: dict[str, int]) -> tuple[Launch, Handover]:
@@ -172,7 +152,7 @@ def facts_of(plan: LaunchPlan) -> dict[str, Any]:
         "stdin_once": plan.process.stdin_once,
         "restart": (plan.restart.policy, plan.restart.retries),
         "log": plan.log.fields() if plan.log is not None and plan.log.path else None,
-        "health": plan.health is not None,
+        "health": plan.health.fields() if plan.health is not None else None,
         "auto_remove": plan.auto_remove,
     }
 
@@ -283,6 +263,8 @@ def adopt(channel: socket, run_directory: str) -> None:
     for name in ("pid", "start_time", "started_ns", "started_monotonic_ns", "restart_count", "restart_delay_ns"):
         handover.facts[name] = int(record.get(name, 0))
     handover.facts["restarting"] = record.get("status") == "restarting"
+    handover.facts["health_record"] = record.get("health")
+    handover.awake = True
     handover.fds.update(lock=lock_fd, listener=_listen(run_directory))
     pid_fd = open_process(pid, started)
     if pid_fd is not None:

@@ -7,7 +7,8 @@ the connection of the client that started it and, at `monitor.sock`, any number 
 
 There may be a thousand of it, so it is small: it shares its memory with the spawner as long as it does not write to it.
 What brings a container up, and what a restart does, runs in throw-away children (`launch_worker.py`); the plan lies in
-a file. A monitor keeps a few facts, and descriptors.
+a file. A monitor keeps a few facts, and descriptors; and it begins asleep (`dormant.py`), and is made of this class by
+the first thing that happens.
 
 If it is killed, the container goes on, and its output waits in the pipes. The spawner notices and forks another, which
 adopts the container; where the spawner was killed too, the next operation on the container has that done. `state.py`
@@ -19,9 +20,9 @@ for 90 seconds.
 from __future__ import annotations
 
 import os
-from _signal import SIG_BLOCK, SIG_SETMASK, SIGKILL, SIGTERM, pthread_sigmask  # type: ignore[import-not-found]
-from _signal import signal as set_handler
+from _signal import SIGKILL  # type: ignore[import-not-found]
 from _socket import AF_UNIX, SOCK_STREAM, socket
+from marshal import loads
 from time import monotonic_ns, sleep, time_ns
 
 from .._base.errors import Conflict, HullError
@@ -29,12 +30,12 @@ from .._base.values import to_record
 from .._kernel.cgroup_host import CgroupHost
 from .._kernel.cgroups import Cgroup
 from .._kernel.processes import children, foreign_status, send_signal, shell_status
-from .._sys.process_title import set_title
 from . import control, launch_worker, protocol, state
 from .clients import Client, Clients, peer_uid
 from .container_log import ContainerLog
 from .event_loop import EventLoop
-from .health import HealthMonitor
+from .handover import STREAMS, unpacked
+from .health_monitor import HealthMonitor
 from .launch_plan import LaunchPlan, RestartPlan
 from .launcher import take_down, to_ports
 from .plan_file import read_plan, write_plan
@@ -46,8 +47,7 @@ from .worker import Worker, call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import Any
 
 _DRAIN_NS = 10 * 10**9
 _FINISH_NS = 5 * 10**9
@@ -68,7 +68,7 @@ class Run:
         self.adopted = bool(facts.get("adopted"))
         self.cgroup = cgroup
         self.wiring = Wiring()
-        for name in launch_worker.STREAMS:
+        for name in STREAMS:
             setattr(self.wiring, name, fds.get(name, -1))
         self._reserved = reserved
 
@@ -98,8 +98,11 @@ class Run:
 class Monitor:
     """The state of one monitor. Methods that begin with `ask_` are what `control.py` calls for a client's request."""
 
-    def __init__(self, facts: dict[str, Any], fds: dict[str, int]) -> None:
-        self.facts = facts
+    def __init__(self, packed: bytes, fds: tuple[int, ...], signals: int) -> None:
+        """Of a handover's facts and descriptors, and a pipe that tells of SIGTERM."""
+        self.facts = facts = loads(packed)
+        self._first, self._reserved = unpacked(facts, fds)
+        self._signals = signals
         self.loop = EventLoop()
         self.clients = Clients(self.loop, self._frame, self._client_gone)
         self.restarts = RestartState(facts.get("restart_count", 0), facts.get("restart_delay_ns", 0))
@@ -111,8 +114,8 @@ class Monitor:
         self.stopping = False
         self.host_ends = False
         self.last: dict[str, Any] = {}
-        self._lock_fd = fds["lock"]
-        self._listener = socket(AF_UNIX, SOCK_STREAM, fileno=fds["listener"])
+        self._lock_fd = self._first["lock"]
+        self._listener = socket(AF_UNIX, SOCK_STREAM, fileno=self._first["listener"])
         self._starter: Client | None = None
 
     @property
@@ -140,15 +143,18 @@ class Monitor:
 
     # --- the whole life
 
-    def serve(self, starter: Client | None, fds: dict[str, int], reserved: tuple[int, ...]) -> None:
-        """Stay with the container to its end. The starter is an attached client, or one that waits for an adoption."""
-        self._stop_on_sigterm()
+    def serve(self, connection: socket | None) -> None:
+        """Stay with the container to its end. The connection is an attached client's, or asked for an adoption."""
+        self.loop.watch(self._signals, self._terminated)
         self.loop.watch(self._listener.fileno(), lambda _events: self._accept())
-        if starter is not None and not self.facts.get("adopted"):
+        starter = None
+        if connection is not None:
+            starter = Client(connection, protocol.Decoder(pending=self.facts.get("pending", b"")))
+        if starter is not None and self.facts.get("attach"):
             self._starter = starter
             starter.attached = True
             self.clients.add(starter)
-        self._begin(fds, reserved)
+        self._begin(self._first, self._reserved)
         if starter is not None:
             if self._starter is None:
                 starter.send(protocol.encode_json(protocol.ANSWER, {}))
@@ -171,24 +177,14 @@ class Monitor:
             return
         self.loop.watch(run.pid_fd, lambda _events: self._init_ended())
         if facts["health"]:
-            self.health = HealthMonitor(self)
+            self.health = HealthMonitor(self, facts.pop("health_record", None))
 
-    def _stop_on_sigterm(self) -> None:
-        """By way of a pipe, which ends the loop's waiting. Children have the handler until their execve."""
-        read_end, write_end = os.pipe()
-        monitor = os.getpid()
-
-        def terminated(_events: int) -> None:
-            os.read(read_end, 1)
-            if not self.stopping:
-                self.host_ends = True
-                plan = self.plan
-                self.ask_stop(plan.stop_signal, plan.stop_timeout_s * 10**9)
-
-        self.loop.watch(read_end, terminated)
-        os.set_blocking(write_end, False)
-        set_handler(SIGTERM, lambda *_: os.write(write_end, b"1") if os.getpid() == monitor else None)
-        pthread_sigmask(SIG_SETMASK, ())
+    def _terminated(self, _events: int) -> None:
+        os.read(self._signals, 64)
+        if not self.stopping:
+            self.host_ends = True
+            plan = self.plan
+            self.ask_stop(plan.stop_signal, plan.stop_timeout_s * 10**9)
 
     def _accept(self) -> None:
         try:
@@ -296,16 +292,19 @@ class Monitor:
 
     def _restart(self) -> None:
         counts = {**self.restarts.record(), "lost_log_bytes": self.log.lost_bytes if self.log is not None else 0}
-        given = _hand_over(lambda channel: launch_worker.start_again(self.facts["run_directory"], counts, channel))
-        facts, fds, reserved = given or ({"failure": {"message": "its launch was killed"}}, {}, ())
+        run_directory = self.facts["run_directory"]
+        facts, fds = Worker(lambda channel: launch_worker.start_again(run_directory, counts, channel)).result()
+        if facts is None:
+            facts = {"failure": {"message": "its launch was killed"}}
         failure = facts.get("failure")
         if failure is not None:
+            end_children()
             self.last.update(error=str(failure["message"]), exit_code=int(failure.get("exit_code", 125)))
             self._write_exit()
             self.loop.finished = True
             return
         self.facts = facts
-        self._begin(fds, reserved)
+        self._begin(*unpacked(facts, fds))
 
     def _finish(self) -> None:
         """The container stays down: everything goes, then all who wait hear of it."""
@@ -419,36 +418,8 @@ class Monitor:
             send_signal(self.run.pid_fd, signal)
 
 
-def _hand_over(work: Callable[[socket], None]) -> tuple[dict[str, Any], dict[str, int], tuple[int, ...]] | None:
-    """What a launch in a child gives: facts, descriptors by name, sockets of host ports; None where there is nothing.
-
-    Then its init, which is a child of this process, is ended and reaped.
-    """
-    facts, fds = Worker(work).result()
-    if facts is None or "failure" in facts:
-        for pid in children(os.getpid()):
-            os.kill(pid, SIGKILL)
-            os.waitpid(pid, 0)
-        return None if facts is None else (facts, {}, ())
-    names = facts.pop("fds")
-    return facts, dict(zip(names, fds)), fds[len(names) :]
-
-
-def run_monitor(connection: socket | None, work: Callable[[socket], None]) -> NoReturn:
-    """In the spawner's forked child: be the monitor of what `work` hands over, and end the process."""
-    code = 1
-    try:
-        pthread_sigmask(SIG_BLOCK, (SIGTERM,))
-        given = _hand_over(work)
-        if given is not None:
-            facts, fds, reserved = given
-            set_title(f"hull-monitor {facts['name']} {facts['run_directory']}")
-            starter = None
-            if connection is not None and (facts.get("attach") or facts.get("adopted")):
-                starter = Client(connection, protocol.Decoder(pending=facts.get("pending", b"")))
-            elif connection is not None:
-                connection.close()
-            Monitor(facts, fds).serve(starter, fds, reserved)
-        code = 0
-    finally:
-        os._exit(code)
+def end_children() -> None:
+    """After a launch that failed or was killed: its init is this process's child, and may be alive."""
+    for pid in children(os.getpid()):
+        os.kill(pid, SIGKILL)
+        os.waitpid(pid, 0)
