@@ -364,17 +364,17 @@ options:
         type: str
       tmpfs_options:
         description:
-          - Further options of a tmpfs, each a dictionary with one key, such as V({"uid": "1000"}), and null as the
-            value of one that has none, such as V({"exec": null}).
+          - Further options of a tmpfs, each a dictionary with one key, such as C(uid) with V(1000), or C(exec), which
+            has no value, with V(null).
         type: list
         elements: dict
   tmpfs:
     description:
-      - Where to mount a tmpfs, as V(/target) or V(/target:size=64m,mode=1777,exec).
+      - Where to mount a tmpfs, a list of V(/target) or V(/target:size=64m,mode=1777,exec), or a dictionary of targets
+        and their options.
       - Options are V(size), V(mode), V(uid), V(gid), V(nr_inodes), V(nr_blocks), V(mpol), V(ro), V(exec), V(suid),
         V(dev), V(noatime). It is V(noexec,nosuid,nodev) where nothing else is said.
-    type: list
-    elements: str
+    type: raw
   network_mode:
     description:
       - V(bridge) is a network of its own on the host, with an address there and a way out, V(none) has only a
@@ -829,14 +829,26 @@ _DEVICE_REQUEST = {
 _MOUNT = {
     "target": {"type": "str", "required": True},
     "source": {"type": "str"},
-    "type": {"type": "str", "choices": ["bind", "volume", "tmpfs"], "default": "volume"},
+    "type": {
+        "type": "str",
+        "choices": ["bind", "volume", "tmpfs", "image", "npipe", "cluster"],
+        "default": "volume",
+    },
     "read_only": {"type": "bool"},
+    "consistency": {"type": "str", "choices": ["cached", "consistent", "default", "delegated"]},
     "propagation": {"type": "str", "choices": ["private", "rprivate", "shared", "rshared", "slave", "rslave"]},
-    "no_copy": {"type": "bool"},
-    "non_recursive": {"type": "bool"},
     "create_mountpoint": {"type": "bool"},
+    "non_recursive": {"type": "bool"},
+    "read_only_non_recursive": {"type": "bool"},
+    "read_only_force_recursive": {"type": "bool"},
+    "no_copy": {"type": "bool"},
+    "labels": {"type": "dict"},
+    "volume_driver": {"type": "str"},
+    "volume_options": {"type": "dict"},
+    "subpath": {"type": "str"},
     "tmpfs_size": {"type": "str"},
     "tmpfs_mode": {"type": "str"},
+    "tmpfs_options": {"type": "list", "elements": "dict"},
 }
 # What the container is: compared with the one that exists. The engine knows these by the same names.
 SPEC_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -862,9 +874,10 @@ SPEC_ARGUMENTS: dict[str, dict[str, Any]] = {
     "stop_signal": {"type": "str"},
     "stop_timeout": {"type": "int"},
     "volumes": {"type": "list", "elements": "str"},
+    "volume_driver": {"type": "str"},
     "volumes_from": {"type": "list", "elements": "str"},
     "mounts": {"type": "list", "elements": "dict", "options": _MOUNT},
-    "tmpfs": {"type": "list", "elements": "str"},
+    "tmpfs": {"type": "raw"},
     "network_mode": {"type": "str"},
     "published_ports": {"type": "list", "elements": "str", "aliases": ["ports"]},
     "dns_servers": {"type": "list", "elements": "str"},

@@ -35,10 +35,25 @@ options:
     description:
       - Labels of a volume that is made.
     type: dict
+  driver:
+    description:
+      - Only V(local) exists.
+    type: str
+    default: local
+  driver_options:
+    description:
+      - What is mounted as the volume, as mount(8) would with C(-t type -o o device). Without, it is a directory of the
+        engine's.
+      - V(type) and V(device) go together, V(o) is a list with commas. V(type=none) with V(o=bind) is a directory of the
+        host, V(type=tmpfs) with V(device=tmpfs) one in memory, which each container has for itself; or any type of
+        file system that the host's kernel can mount.
+      - For V(type=nfs), C(addr) in V(o) is a numeric address.
+      - It is mounted when a container that has the volume starts, in that container only, so a mistake shows then.
+    type: dict
   recreate:
     description:
       - Whether a volume that exists is deleted, with what is in it, and made anew. V(options-changed) does so where
-        its labels are not those of O(labels).
+        it has not all of O(labels) or other O(driver_options).
     type: str
     choices: [never, always, options-changed]
     default: never
@@ -55,6 +70,22 @@ EXAMPLES = r"""
     name: db-data
     labels:
       backup: nightly
+
+- name: A directory of the host, to be filled by the first container that has the volume
+  hull.engine.volume:
+    name: web-content
+    driver_options:
+      type: none
+      o: bind
+      device: /srv/web
+
+- name: A share of a file server
+  hull.engine.volume:
+    name: shared
+    driver_options:
+      type: nfs
+      o: addr=192.0.2.7,nfsvers=4.2,soft
+      device: ":/export/shared"
 
 - name: Delete it
   hull.engine.volume:
@@ -103,25 +134,30 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True, "aliases": ["volume_name"]},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "labels": {"type": "dict"},
+    "driver": {"type": "str", "default": "local"},
+    "driver_options": {"type": "dict"},
     "recreate": {"type": "str", "choices": ["never", "always", "options-changed"], "default": "never"},
 }
 
 
 def ensure_volume(task: Task) -> dict[str, Any]:
     """Bring the volume to what the task says."""
-    from ansible_collections.hull.engine.plugins.module_utils._engine.volumes import ensure
+    from ansible_collections.hull.engine.plugins.module_utils._engine.volumes import VolumeRequest, ensure
 
     options = task.options
-    labels = options["labels"]
-    outcome = ensure(
-        task.engine,
-        options["name"],
+    request = VolumeRequest(
+        name=options["name"],
         state=options["state"],
-        labels=None if labels is None else {str(name): str(value) for name, value in labels.items()},
+        labels=_strings(options["labels"]),
+        driver=options["driver"],
+        options=_strings(options["driver_options"]),
         recreate=options["recreate"],
-        check=task.check,
     )
-    return outcome_result(outcome, "volume")
+    return outcome_result(ensure(task.engine, request, check=task.check), "volume")
+
+
+def _strings(value: dict[str, Any] | None) -> dict[str, str] | None:
+    return None if value is None else {str(name): str(item) for name, item in value.items()}
 
 
 def main() -> None:

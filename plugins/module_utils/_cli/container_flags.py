@@ -135,12 +135,23 @@ _MOUNT_KEYS = {
     "dst": "target",
     "readonly": "read_only",
     "ro": "read_only",
+    "consistency": "consistency",
     "bind-propagation": "propagation",
     "bind-create-src": "create_mountpoint",
     "bind-nonrecursive": "non_recursive",
     "volume-nocopy": "no_copy",
+    "volume-driver": "volume_driver",
+    "volume-subpath": "subpath",
+    "image-subpath": "subpath",
     "tmpfs-size": "tmpfs_size",
     "tmpfs-mode": "tmpfs_mode",
+}
+_MOUNT_PAIRS = {"volume-label": "labels", "volume-opt": "volume_options"}
+_BIND_RECURSIVE = {
+    "enabled": (),
+    "disabled": ("non_recursive",),
+    "writable": ("read_only_non_recursive",),
+    "readonly": ("read_only_force_recursive",),
 }
 
 
@@ -222,19 +233,44 @@ def _file_lines(paths: Iterable[str], flag: str) -> list[str]:
 
 
 def _mount(entry: str) -> dict[str, Any]:
-    """`type=bind,source=/a,target=/b,readonly` as an entry of the module's `mounts`."""
+    """`type=bind,source=/a,target=/b,readonly` as an entry of the module's `mounts`.
+
+    A part with commas stands in double quotes: `"volume-opt=o=addr=192.0.2.7,soft"`.
+    """
     found: dict[str, Any] = {}
-    for part in entry.split(","):
+    for part in _comma_separated(entry):
         key, equals, value = part.partition("=")
-        option = _MOUNT_KEYS.get(key.strip().lower())
-        if option is None:
+        key = key.strip().lower()
+        if key in _MOUNT_PAIRS and equals:
+            name, _, text = value.partition("=")
+            found.setdefault(_MOUNT_PAIRS[key], {})[name] = text
+        elif key == "bind-recursive" and value in _BIND_RECURSIVE:
+            found.update(dict.fromkeys(_BIND_RECURSIVE[value], True))
+        elif key in _MOUNT_KEYS:
+            found[_MOUNT_KEYS[key]] = value if equals else True
+        else:
             raise Invalid(
                 f"{key!r} in {entry!r} is not known",
                 option="--mount",
-                hint="use type, source, target, readonly, bind-propagation, volume-nocopy, tmpfs-size, tmpfs-mode",
+                hint="use type, source, target, readonly, bind-*, volume-*, image-subpath, tmpfs-size, tmpfs-mode",
             )
-        found[option] = value if equals else True
     return found
+
+
+def _comma_separated(entry: str) -> list[str]:
+    """The parts of a line of CSV, of which those in double quotes may have commas; a doubled quote is one."""
+    parts, quoted = [""], False
+    for position, piece in enumerate(entry.split('"')):
+        quoted = position % 2 == 1
+        if quoted or not piece:
+            parts[-1] += piece if quoted else '"' if 0 < position < entry.count('"') else ""
+        else:
+            first, *rest = piece.split(",")
+            parts[-1] += first
+            parts += rest
+    if quoted:
+        raise Invalid(f"{entry!r} has a quote without its end", option="--mount")
+    return parts
 
 
 def _healthcheck(parsed: Parsed) -> dict[str, Any] | None:

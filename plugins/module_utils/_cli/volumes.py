@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from .._engine import volumes
+from .._engine.volume_options import check_driver, volume_source
 from .command import Command
 from .flags import UsageError, many, switch, text
 from .printing import put, put_line, put_untrusted
@@ -24,11 +25,11 @@ def _create(invocation: Invocation) -> int:
     given = invocation.text("name") or ""
     name = invocation.arguments[0] if invocation.arguments else given
     labels = dict(entry.partition("=")[::2] for entry in invocation.items("label"))
-    driver = invocation.text("driver") or "local"
-    if driver != "local":
-        raise UsageError(f"--driver: there is no driver {driver!r}", hint="use local")
+    options = dict(entry.partition("=")[::2] for entry in invocation.items("opt"))
+    check_driver(invocation.text("driver"), option="--driver")
+    volume_source(options, option="--opt")
     with invocation.engine() as engine:
-        put_line(volumes.create(engine, name, labels=labels).name)
+        put_line(volumes.create(engine, name, labels=labels, options=options).name)
     return 0
 
 
@@ -100,6 +101,7 @@ COMMANDS = (
         _create,
         (
             many("label", "attach a label (NAME=value)"),
+            many("opt", "option of the driver: type=, device=, o=", short="o"),
             text("driver", "driver: local", short="d"),
             text("name", "name of the volume"),
         ),

@@ -15,19 +15,21 @@ from .._base.clock import now_ns
 from .._base.codec import render
 from .._base.errors import Conflict, Invalid, NotFound
 from .._base.names import new_id
-from .._base.spec import MountSpec, to_record
+from .._base.spec import to_record
 from .._base.values import replace
 from .._runtime.launch_plan import NetworkPlan
 from .._runtime.run_directory import GONE
 from .._store.files import remove_tree
 from .._store.records import ContainerRecord
-from .declared import effective_mounts, launch_record
+from .container_mounts import Provision, wanted_mounts
+from .declared import launch_record
 from .image_facts import read_config
-from .resolve import mount_plan, resolve
+from .mount_plans import plan_mounts
+from .resolve import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._base.spec import ContainerSpec
+    from .._base.spec import ContainerSpec, MountSpec
     from .._runtime.launch_plan import LaunchPlan
     from .._store.database import Database
     from .._store.records import ImageRecord, NetworkRecord
@@ -42,8 +44,8 @@ BRIDGE_NETWORK = "bridge"
 def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) -> ContainerRecord:
     """Make a container from an image that is here. The caller holds the lock of its name.
 
-    Raises Conflict where the name is taken, NotFound for a bind mount's missing source or a container of
-    `volumes_from`, Invalid for what does not fit together. Nothing remains of a creation that fails.
+    Raises Conflict where the name is taken, NotFound for a mount's missing source or a container of `volumes_from`,
+    Invalid for what does not fit together. Nothing remains of a creation that fails.
     """
     database = engine.records
     if database.container_by_name(spec.name):
@@ -54,7 +56,7 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     container_id = new_id()
     plan = resolve(engine.paths, spec, container_id, image, config)
     plan = replace(plan, process=replace(plan.process, seccomp_path=_seccomp(engine, spec, plan)))
-    wanted = _wanted_mounts(engine, spec, config)
+    wanted = wanted_mounts(engine, spec, config)
     if spec.userns_mode == "auto":
         from . import user_namespaces
 
@@ -63,7 +65,7 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     made: list[str] = []
     mark = _mark(engine, container_id)
     try:
-        mounts = _provide_sources(engine, wanted, image, made, mark)
+        mounts = Provision(engine, image, made, mark).provide(wanted)
         return _commit(engine, spec, image, plan, mounts)
     except BaseException:
         _undo(engine, container_id, made)
@@ -147,76 +149,6 @@ def _undo(engine: Engine, container_id: str, volumes: list[str]) -> None:
             remove_volume(engine.paths, engine.records, name)
 
 
-def _wanted_mounts(engine: Engine, spec: ContainerSpec, config: ImageConfig) -> list[MountSpec]:
-    """Own mounts, then those of `volumes_from`, then the image's volumes; the first for a target counts."""
-    from .mount_options import check_target
-
-    found = {mount.target: mount for mount in spec.mounts}
-    for entry in spec.volumes_from:
-        for mount in _mounts_of(engine, entry):
-            found.setdefault(mount.target, mount)
-    for path in config.volumes:
-        target = check_target(path, "image")
-        found.setdefault(target, MountSpec("volume", target))
-    return [found[target] for target in sorted(found)]
-
-
-def _mounts_of(engine: Engine, entry: str) -> list[MountSpec]:
-    """The bind mounts and volumes of another container, running or not: `name`, `name:ro`, `name:rw`."""
-    from .containers import lookup
-
-    name, _, mode = entry.partition(":")
-    record = lookup(engine, name)
-    if record is None:
-        raise NotFound(f"volumes_from: container {name}: no such container")
-    if mode not in ("", "ro", "rw"):
-        raise Invalid(f"{mode!r} in {entry!r} is not a mode", option="volumes_from", hint="use ro or rw")
-    mounts = [mount for mount in effective_mounts(record) if mount.kind != "tmpfs"]
-    return [replace(mount, read_only=True) for mount in mounts] if mode == "ro" else mounts
-
-
-def _provide_sources(
-    engine: Engine, wanted: list[MountSpec], image: ImageRecord, made: list[str], mark: int
-) -> tuple[MountSpec, ...]:
-    """Make volumes that do not exist yet and fill new ones from the image; check the sources of bind mounts.
-
-    The names of volumes made here are added to `made`, so that a failure can take them back, those of anonymous ones
-    beforehand to the file `mark`, for the case that this process is killed.
-    """
-    from . import volumes
-    from .volume_content import copy_up
-
-    database = engine.records
-    result = []
-    for mount in wanted:
-        if mount.kind == "bind":
-            _provide_directory(mount)
-        elif mount.kind == "volume":
-            existed = bool(mount.source) and database.volume(mount.source) is not None
-            name = mount.source or new_id()
-            if not mount.source:
-                os.write(mark, f"{name}\n".encode("ascii"))
-            record = volumes.create(engine, name, anonymous=not mount.source)
-            if not existed:
-                made.append(record.name)
-            if mount.copy_up:
-                copy_up(engine.paths, record.name, image, mount.target)
-            mount = replace(mount, source=record.name)
-        result.append(mount)
-    return tuple(result)
-
-
-def _provide_directory(mount: MountSpec) -> None:
-    if os.path.lexists(mount.source):
-        return
-    if not mount.create_source:
-        raise NotFound(f"mounts: {mount.source}: no such file or directory on the host", hint="create it first")
-    try:
-        os.makedirs(mount.source, mode=0o755)
-    except OSError as error:
-        raise Invalid(f"{mount.source} can't be made: {error.strerror}", option="volumes") from error
-
-
 def _commit(
     engine: Engine, spec: ContainerSpec, image: ImageRecord, plan: LaunchPlan, mounts: tuple[MountSpec, ...]
 ) -> ContainerRecord:
@@ -232,10 +164,10 @@ def _commit(
     for name in ("upper", "work"):
         os.mkdir(f"{directory}/{name}", 0o755)
     _describe_root(f"{directory}/upper", plan.layers)
-    plan = replace(plan, mounts=tuple(mount_plan(engine.paths, mount) for mount in mounts))
     with database.transaction():
         if database.image(image.id) is None:
             raise NotFound(f"image {spec.image}: was removed meanwhile", hint="run it again")
+        plan = replace(plan, mounts=plan_mounts(engine.paths, database, mounts))
         if network is not None:
             plan = replace(plan, network=_network(database, network, plan.container_id))
         if spec.userns_mode == "auto":

@@ -240,7 +240,8 @@ def parse_mounts(options: dict[str, Any]) -> tuple[MountSpec, ...]:
     """All mounts of `volumes`, `mounts` and `tmpfs`, by target. Raises Invalid where one target is given twice."""
     check_driver(options.get("volume_driver"), option="volume_driver")
     tmpfs = options.get("tmpfs") or ()
-    entries = tmpfs.items() if isinstance(tmpfs, dict) else (str(text).partition(":")[::2] for text in tmpfs)
+    texts = [tmpfs] if isinstance(tmpfs, str) else tmpfs
+    entries = tmpfs.items() if isinstance(tmpfs, dict) else (str(text).partition(":")[::2] for text in texts)
     found = [("volumes", parse_volume(str(text))) for text in options.get("volumes") or ()]
     found += [("mounts", parse_mount(entry)) for entry in options.get("mounts") or ()]
     found += [("tmpfs", parse_tmpfs(str(target), str(text or ""))) for target, text in entries]

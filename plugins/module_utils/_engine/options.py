@@ -15,7 +15,7 @@ from .._base.spec import ContainerSpec
 from .health_options import parse_health
 from .limit_options import integer, parse_limits, parse_shm_size, parse_ulimits
 from .log_options import parse_log
-from .mount_options import check_target, parse_mounts
+from .mount_options import check_target, parse_mounts, parse_volumes_from
 from .port_options import parse_ports
 from .security_options import (
     check_together,
@@ -210,7 +210,7 @@ def container_spec(options: dict[str, Any]) -> ContainerSpec:
         restart_retries=retries,
         health=parse_health(options.get("healthcheck")),
         mounts=parse_mounts(options),
-        volumes_from=_strings(options.get("volumes_from")),
+        volumes_from=parse_volumes_from(options.get("volumes_from")),
         ports=parse_ports(options.get("published_ports") or []),
         dns_servers=_strings(options.get("dns_servers")),
         etc_hosts=_hosts(options.get("etc_hosts")),

@@ -4,7 +4,7 @@
 
 The source is resolved inside the image's root (openat2), so a link in the image can't lead out of it, and everything is
 copied descriptor-relative: owner, mode, times, xattrs, links, hard links, FIFOs and devices. A volume that has any
-content is left as it is.
+content is left as it is. What is copied appears in the volume in one step, unless other containers have it.
 """
 
 from __future__ import annotations
@@ -13,28 +13,74 @@ import os
 import stat
 from errno import EEXIST
 
+from .._base.errors import NotFound
+from .._store.files import remove_tree
 from .._store.locks import lock
+from .volume_options import volume_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._base.paths import Paths
-    from .._store.records import ImageRecord
+    from .._store.records import ImageRecord, VolumeRecord
+    from .engine import Engine
 
 _CHUNK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _XATTR_PREFIXES = ("user.", "security.capability", "system.posix_acl")
+_DRAFT = "_filling"
 
 
-def copy_up(paths: Paths, volume: str, image: ImageRecord, target: str) -> bool:
-    """Copy the image's directory `target` into the volume if that is empty. Whether anything was copied."""
-    with lock(paths, "volume", volume):
-        destination = os.open(paths.volume(volume), _DIRECTORY)
-        try:
-            if _has_entries(destination):
-                return False
-            return _copy_from_image(paths, image, target, destination)
-        finally:
-            os.close(destination)
+def copy_up(engine: Engine, volume: VolumeRecord, image: ImageRecord, target: str) -> bool:
+    """Copy the image's directory `target` into the volume if that is empty. Whether anything was copied.
+
+    A volume that is a file system of its own is never filled: each container mounts it for itself.
+    """
+    source = volume_source(volume.options, option=f"volume {volume.name}")
+    if source is not None and not source.is_bind:
+        return False
+    with lock(engine.paths, "volume", volume.name):
+        if source is not None:
+            return _fill(engine.paths, image, target, _open_device(volume, source.device))
+        return _fill_own(engine, volume.name, image, target)
+
+
+def _open_device(volume: VolumeRecord, device: str) -> int:
+    try:
+        return os.open(device, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFound(
+            f"volume {volume.name}: {device}: {(error.strerror or str(error)).lower()}", hint="make the directory first"
+        ) from error
+
+
+def _fill(paths: Paths, image: ImageRecord, target: str, destination: int) -> bool:
+    """Copy into an open directory, which is closed."""
+    try:
+        return not _has_entries(destination) and _copy_from_image(paths, image, target, destination)
+    finally:
+        os.close(destination)
+
+
+def _fill_own(engine: Engine, name: str, image: ImageRecord, target: str) -> bool:
+    """Fill a directory beside the empty one and put it into its place: who is killed leaves the volume empty.
+
+    A container that has the volume would not see that: then it is filled where it is.
+    """
+    path = engine.paths.volume(name)
+    draft = f"{os.path.dirname(path)}/{_DRAFT}"
+    remove_tree(draft)
+    if os.listdir(path):
+        return False
+    os.mkdir(draft, 0o755)
+    os.chmod(draft, 0o755)
+    is_filled = _fill(engine.paths, image, target, os.open(draft, _DIRECTORY))
+    with engine.records.transaction():  # no container is recorded meanwhile, and none starts before it is
+        is_used = bool(engine.records.volume_users(name))
+        if is_filled and not is_used:
+            os.rename(draft, path)
+            return True
+    remove_tree(draft)
+    return is_filled and _fill(engine.paths, image, target, os.open(path, _DIRECTORY))
 
 
 def _has_entries(directory: int) -> bool:

@@ -43,6 +43,7 @@ FILES = (
     "_kernel/frozen.py",
     "_kernel/mount_options.py",
     "_kernel/mount_table.py",
+    "_kernel/mount_table.py",
     "_kernel/mounts.py",
     "_kernel/namespaces.py",
     "_kernel/netlink.py",

@@ -289,11 +289,16 @@ class Database:
     def container_by_name(self, name: str) -> ContainerRecord | None:
         return _first(self._containers("WHERE name = ?", name))
 
+    def containers_by_name_prefix(self, prefix: str) -> list[ContainerRecord]:
+        return self._containers("WHERE name >= ? AND name < ?", prefix, prefix + "\x7f")
+
     def containers_by_prefix(self, id_prefix: str) -> list[ContainerRecord]:
         return self._containers("WHERE id >= ? AND id < ?", id_prefix, id_prefix + "g")
 
     def containers_of_image(self, image_id: str) -> list[ContainerRecord]:
-        return self._containers("WHERE image_id = ?", image_id)
+        """The containers that were made from an image, and those that mount it."""
+        mounted = f'"source":"{image_id}"'  # of an effective mount: see `_engine/declared.py`
+        return self._containers("WHERE image_id = ? OR instr(launch, ?)", image_id, mounted)
 
     def _containers(self, condition: str, *values: str) -> list[ContainerRecord]:
         rows = self._rows(f"SELECT {_CONTAINER_COLUMNS} FROM containers {condition}", *values)

@@ -98,12 +98,13 @@ def _is_claimed(name: str, names: frozenset[str], claims: Claims) -> bool:
 
 
 def _stacked(paths: Paths, database: Database) -> set[str]:
-    """What containers stack, which need not be what their image's record says by now."""
+    """What containers stack, also of images that they mount, which need not be what the image's record says by now."""
     found = set()
     for container in database.containers():
-        plan = parse(container.launch, source=f"the record of container {container.id[:12]}")
-        for layer in plan.get("layers", ()):
-            found.add(_relative(paths, os.path.dirname(layer)))
+        plan = parse(container.launch, source=f"the record of container {container.id[:12]}").get("plan", {})
+        mounted = (layer for mount in plan.get("mounts", ()) for layer in mount.get("layers", ()))
+        stacked = (*plan.get("layers", ()), *mounted)
+        found |= {_relative(paths, os.path.dirname(layer)) for layer in stacked}
     return found
 
 

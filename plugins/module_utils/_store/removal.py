@@ -9,7 +9,7 @@ last act of a monitor whose container was to be removed at its exit, so it needs
 from __future__ import annotations
 
 import os
-from errno import ENOSPC
+from errno import EBUSY, ENOSPC
 
 from .._base.errors import Conflict, SyscallError
 from .files import remove_tree
@@ -31,13 +31,36 @@ def bury(paths: Paths, directory: str) -> str:
         os.rename(directory, grave)
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        if error.errno != EBUSY or not _detach_below(directory):
+            raise
+        os.rename(directory, grave)
     return grave
 
 
 def empty_graves(graves: list[str]) -> None:
-    """Delete what was buried. Where that is interrupted, the next `empty_trash` does the rest."""
+    """Delete what was buried. Where that is interrupted, the next `empty_trash` does the rest.
+
+    What somebody has mounted in there is detached, never deleted.
+    """
     for grave in filter(None, graves):
-        remove_tree(grave)
+        try:
+            remove_tree(grave)
+        except Conflict:
+            if not _detach_below(grave):
+                raise
+            remove_tree(grave)
+
+
+def _detach_below(directory: str) -> bool:
+    """Take what is mounted on a directory and below it out of the mount table, however busy. Whether there was any."""
+    from .._kernel.mount_table import mounts_below, read_mount_table
+    from .._kernel.mounts import detach
+
+    points = mounts_below(read_mount_table(), directory)
+    for point in points:
+        detach(point)
+    return bool(points)
 
 
 def remove_container(paths: Paths, database: Database, record: ContainerRecord, *, volumes: bool) -> None:

@@ -132,11 +132,10 @@ def test_what_a_container_was_made_to_stack_stays(store: Store) -> None:
     store.settled(TWO)
     store.layer(ONE)
     image_id = store.image(ONE)
-    layers = [store.paths.settled_layer(TWO) + "/fs", store.paths.layer(ONE) + "/fs"]
+    settled, plain = store.paths.settled_layer(TWO) + "/fs", store.paths.layer(ONE) + "/fs"
+    launch = json.dumps({"plan": {"layers": [settled], "mounts": [{"kind": "image", "layers": [plain]}]}})
     with store.database.transaction():
-        store.database.put_container(
-            ContainerRecord("c" * 64, "web", image_id, "", 1, "{}", json.dumps({"layers": layers}))
-        )
+        store.database.put_container(ContainerRecord("c" * 64, "web", image_id, "", 1, "{}", launch))
         store.database.delete_image(image_id)
     assert store.collect() == Collected()
     with store.database.transaction():
