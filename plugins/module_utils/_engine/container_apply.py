@@ -2,169 +2,113 @@
 # Copyright: the hull.engine authors
 """Doing what a container's task planned.
 
-A recreation keeps the old container aside until the new one stands, and brings it back if that fails.
+Tasks for one name wait for each other, and each plans anew when it is its turn: what others have done meanwhile is not
+done again. The command line does not wait; where it came in between, the task looks again.
 """
 
 from __future__ import annotations
 
-from .._base.errors import Conflict, HullError, Timeout
-from .._base.plan import Outcome
+from .._base.errors import Conflict, NotFound
+from .._base.plan import Action, Outcome
 from .._base.values import Value, replace
+from .._store.locks import lock
 from . import containers
 from .comparison import merge
-from .container_plan import ContainerRequest, Observed, TaskPlan, plan
+from .container_plan import ContainerRequest, Observed, TaskPlan, plan, rules_of
+from .container_task import observe_container
+from .recreation import create, recreate, settle_set_aside, stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._store.records import ContainerRecord, ImageRecord
+    from .._runtime.client import Started
+    from .._store.records import ContainerRecord
     from .engine import Engine
-    from .images import Progress
+    from .images import ImagePlan, Progress
 
-_OUTPUT_LIMIT = 16 * 1024 * 1024
-
-
-def apply(
-    engine: Engine, request: ContainerRequest, observed: Observed, planned: TaskPlan, progress: Progress | None
-) -> Outcome:
-    """Do the planned actions; after a pull they are planned anew, for the image that came."""
-    if planned.has("pulled_image"):
-        from . import images
-
-        image, pulled = images.provide(
-            engine, request.spec.image, policy=request.pull, platform=request.platform, progress=progress
-        )
-        pull_action = planned.actions[0]
-        observed = replace(observed, image=images.ImagePlan(image))
-        planned = plan(request, observed)
-        if pulled:
-            planned = replace(planned, actions=(pull_action, *planned.actions))
-    return _execute(engine, request, observed, planned)
+_ATTEMPTS = 5
+_LOCK_TIMEOUT_S = 600  # who goes before may stop a container that takes its time
 
 
-def _execute(engine: Engine, request: ContainerRequest, observed: Observed, planned: TaskPlan) -> Outcome:
-    record = observed.record
-    warnings: tuple[str, ...] = ()
-    if planned.has("created") or planned.has("recreated"):
-        if record is None:
-            record = _create(engine, request, observed)
-            result = _start_or_undo(engine, request, record) if planned.has("started") else _NOTHING
-        else:
-            record, result = _recreate(engine, request, observed, start=planned.has("started"))
-    else:
-        assert record is not None or request.state == "absent"
-        result = _NOTHING
-        if record is not None:
-            warnings = _update(engine, request, observed, record, planned)
-            record, result = _change_state(engine, request, record, planned)
-    if record is not None and (planned.has("paused") or planned.has("unpaused")):
-        containers.pause(engine, record, planned.has("paused"))
-    if record is not None and request.state == "healthy":
-        wait_healthy(engine, record, request.healthy_wait_timeout_s)
-    return _outcome(engine, request, planned, record, result, warnings)
+def apply(engine: Engine, request: ContainerRequest, observed: Observed, progress: Progress | None) -> Outcome:
+    """Do what is to be done, an image's pull first. Waits for health, and for the command of `detach` false."""
+    image, pulled = _provide_image(engine, request, observed, progress)
+    with lock(engine.paths, "task", request.spec.name, timeout_s=_LOCK_TIMEOUT_S):
+        done = _converge(engine, request, image)
+    if pulled:
+        done = replace(done, planned=replace(done.planned, actions=(*pulled, *done.planned.actions)))
+    return _finish(engine, request, done)
 
 
-class _RunResult(Value):
-    """What a start left: warnings, and of a command that was waited for its exit status and its output."""
+def _provide_image(
+    engine: Engine, request: ContainerRequest, observed: Observed, progress: Progress | None
+) -> tuple[ImagePlan | None, tuple[Action, ...]]:
+    """The image as it is after a pull, and that action where it brought another one."""
+    if not observed.fetch:
+        return observed.image, ()
+    from . import images
 
-    status: int | None = None
-    output: str | None = None
+    image, is_new = images.provide(
+        engine, request.spec.image, policy=request.pull, platform=request.platform, progress=progress
+    )
+    action = Action("pulled_image", request.spec.image, observed.fetch)
+    return images.ImagePlan(image), (action,) if is_new else ()
+
+
+class Done(Value):
+    """What was planned when it was this task's turn, and what came of it."""
+
+    planned: TaskPlan
+    record: ContainerRecord | None = None  # after it
+    started: Started | None = None
     warnings: tuple[str, ...] = ()
     ran_already: bool = False  # somebody else has started it meanwhile
 
 
-_NOTHING = _RunResult()
-
-
-def _outcome(
-    engine: Engine,
-    request: ContainerRequest,
-    planned: TaskPlan,
-    record: ContainerRecord | None,
-    result: _RunResult,
-    warnings: tuple[str, ...],
-) -> Outcome:
-    facts = None
-    record = containers.lookup(engine, record.id) if record is not None else None  # the start has chosen host ports
-    if record is not None:
-        facts = containers.inspect(engine, record)
-        if result.output is not None:
-            facts["Output"] = result.output
-        if request.cleanup and result.status is not None:
-            containers.remove(engine, record, force=True, volumes=not request.keep_volumes)
-    elif result.output is not None:
-        facts = {"Output": result.output}
-    actions = tuple(action for action in planned.actions if not (result.ran_already and action.verb == "started"))
-    return Outcome(
-        bool(actions),
-        actions,
-        planned.before,
-        planned.after,
-        facts,
-        (*warnings, *result.warnings),
-        result.status,
-        result.output,
-    )
-
-
-def _image(engine: Engine, request: ContainerRequest, observed: Observed) -> ImageRecord:
-    """The image for a creation: the task's, else the one that the container has."""
-    from . import images
-
-    if observed.image is not None and observed.image.record is not None:
-        return observed.image.record
-    assert observed.record is not None
-    return images.find(engine, observed.record.image_id)
-
-
-def _create(engine: Engine, request: ContainerRequest, observed: Observed) -> ContainerRecord:
-    from .._store.locks import lock
-    from .creation import create_container
-
-    spec = request.spec
-    if not spec.image and observed.record is not None:
-        spec = replace(spec, image=observed.record.image_name)
-    with lock(engine.paths, "container", spec.name):
-        return create_container(engine, spec, _image(engine, request, observed))
-
-
-def _start_or_undo(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> _RunResult:
-    try:
-        return _start(engine, request, record)
-    except BaseException:
-        containers.remove(engine, record, force=True, volumes=True)
-        raise
-
-
-def _recreate(
-    engine: Engine, request: ContainerRequest, observed: Observed, *, start: bool
-) -> tuple[ContainerRecord, _RunResult]:
-    """Make the container anew. The old one steps aside under another name and comes back if the new one fails."""
-    old = observed.record
-    assert old is not None
-    aside = f"{old.name[:40]}.old-{old.id[:8]}"
-    if observed.is_running:
-        _stop(engine, request, old)
-    containers.rename(engine, old, aside)
-    old = containers.find(engine, old.id)
-    try:
-        record = _create(engine, request, observed)
-        result = _start_or_undo(engine, request, record) if start else _NOTHING
-    except BaseException:
-        _bring_back(engine, old, request.spec.name, running=observed.is_running)
-        raise
-    containers.remove(engine, old, volumes=not request.keep_volumes)
-    return record, result
-
-
-def _bring_back(engine: Engine, old: ContainerRecord, name: str, *, running: bool) -> None:
-    containers.rename(engine, old, name)
-    if running:
+def _converge(engine: Engine, request: ContainerRequest, image: ImagePlan | None) -> Done:
+    for _ in range(_ATTEMPTS):
+        observed = observe_container(engine, request, image)
+        if observed.set_aside:
+            settle_set_aside(engine, request.spec.name, observed.set_aside)
+            observed = observe_container(engine, request, image)
         try:
-            containers.start(engine, containers.find(engine, old.id))
-        except HullError as error:
-            raise Conflict(
-                f"container {name}: the new one failed and the old one could not be started again: {error}"
-            ) from error
+            return _execute(engine, request, observed, plan(request, observed))
+        except (Conflict, NotFound):
+            if not _was_replaced(engine, request.spec.name, observed):
+                raise
+    raise Conflict(f"container {request.spec.name}: others keep making it anew", hint="have one play manage it")
+
+
+def _was_replaced(engine: Engine, name: str, observed: Observed) -> bool:
+    """Whether somebody else has made, removed or made anew the container since it was observed."""
+    now = containers.lookup(engine, name)
+    before = observed.record.id if observed.record is not None else ""
+    return (now.id if now is not None else "") != before
+
+
+def _execute(engine: Engine, request: ContainerRequest, observed: Observed, planned: TaskPlan) -> Done:
+    record, started = observed.record, None
+    warnings: tuple[str, ...] = ()
+    starts = planned.has("started")
+    if record is None:
+        if not planned.has("created"):
+            return Done(planned)
+        record, started = create(engine, request, observed, starts=starts)
+    elif planned.has("recreated"):
+        record, started = recreate(engine, request, observed, starts=starts)
+    else:
+        warnings = _update(engine, request, observed, record, planned)
+        if planned.has("stopped", "killed", "restarted"):
+            stop(engine, request, record)
+        if planned.has("removed"):
+            containers.remove(engine, record, force=True, volumes=not request.keep_volumes)
+            return Done(planned)
+        if planned.has("unpaused"):
+            containers.pause(engine, record, False)
+        if planned.has("started", "restarted"):
+            started = containers.start(engine, record, attach=not request.detach)
+    now = containers.lookup(engine, record.id) or record  # the start has chosen host ports
+    ran_already = starts and started is None
+    return Done(planned, now, started, (*warnings, *(started.warnings if started else ())), ran_already)
 
 
 def _update(
@@ -174,72 +118,36 @@ def _update(
         return ()
     assert observed.spec is not None
     options = [difference.option for difference in planned.differences]
-    spec = merge(request.spec, observed.spec, options, exact=request.compare == "exact")
-    return containers.update(engine, record, spec)
+    return containers.update(engine, record, merge(request.spec, observed.spec, options, rules_of(request)))
 
 
-def _change_state(
-    engine: Engine, request: ContainerRequest, record: ContainerRecord, planned: TaskPlan
-) -> tuple[ContainerRecord | None, _RunResult]:
-    result = _NOTHING
-    record = containers.find(engine, record.id)
-    if planned.has("killed"):
-        containers.stop(engine, record, timeout_s=0, signal=request.kill_signal)
-    if planned.has("stopped") or planned.has("restarted"):
-        _stop(engine, request, record)
-    if planned.has("removed"):
+def _finish(engine: Engine, request: ContainerRequest, done: Done) -> Outcome:
+    """What takes its time, and needs no lock: the end of the command, the health check. And the result."""
+    record, planned, warnings = done.record, done.planned, done.warnings
+    status = output = facts = None
+    if record is not None and done.started is not None and done.started.session is not None:
+        from .container_waits import run_to_the_end
+
+        ended = run_to_the_end(engine, record, done.started.session)
+        status, output, warnings = ended.status, ended.output, (*warnings, *ended.warnings)
+        facts = ended.facts
+        if request.cleanup:
+            _clean_up(engine, request, record)
+    elif record is not None:
+        if request.state == "healthy":
+            from .container_waits import wait_healthy
+
+            wait_healthy(engine, record, request.healthy_wait_timeout_s)
+        if planned.has("paused"):
+            containers.pause(engine, record, True)
+        now = containers.lookup(engine, record.id)
+        facts = containers.inspect(engine, now) if now is not None else None
+    actions = tuple(action for action in planned.actions if not (done.ran_already and action.verb == "started"))
+    return Outcome(bool(actions), actions, planned.before, planned.after, facts, warnings, status, output)
+
+
+def _clean_up(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> None:
+    try:
         containers.remove(engine, record, force=True, volumes=not request.keep_volumes)
-        return None, result
-    if planned.has("started") or planned.has("restarted"):
-        result = _start(engine, request, record)
-    return record, result
-
-
-def _stop(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> None:
-    if request.force_kill:
-        containers.stop(engine, record, timeout_s=0, signal=request.kill_signal)
-    else:
-        containers.stop(engine, record, timeout_s=request.stop_timeout_s)
-
-
-def _start(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> _RunResult:
-    started = containers.start(engine, record, attach=not request.detach)
-    if started is None:
-        return _RunResult(ran_already=True)
-    if started.session is None:
-        return _RunResult(warnings=started.warnings)
-    output, size, status = [], 0, -1
-    with started.session as session:
-        while True:
-            frame = session.read()
-            if frame is None:
-                break
-            if frame.kind in ("stdout", "stderr") and size < _OUTPUT_LIMIT:
-                output.append(frame.data)
-                size += len(frame.data)
-            elif frame.kind == "exit":
-                status = int(frame.data)
-    return _RunResult(status, b"".join(output).decode("utf-8", "replace"), started.warnings)
-
-
-def wait_healthy(engine: Engine, record: ContainerRecord, timeout_s: float) -> None:
-    """Wait until the health check passes; at once where there is none. Raises Timeout or Conflict with its output."""
-    import time
-
-    deadline = time.monotonic() + timeout_s if timeout_s > 0 else float("inf")
-    pause_s = 0.05
-    while True:
-        now = containers.state(engine, record)
-        if not now.is_up:
-            raise Conflict(f"wait for container {record.name}: it stopped with status {now.exit_code}")
-        if now.health is None or now.health.status == "healthy":
-            return
-        if now.health.status == "unhealthy" or time.monotonic() > deadline:
-            last = str(now.health.log[-1].get("Output", "")).strip() if now.health.log else "no output"
-            if now.health.status == "unhealthy":
-                raise Conflict(f"container {record.name} is unhealthy: {last}")
-            raise Timeout(
-                f'Timeout of {timeout_s:g} seconds exceeded while waiting for container "{record.name}"; last: {last}'
-            )
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 1.3, 1)
+    except NotFound:
+        pass  # it was to be removed at its end

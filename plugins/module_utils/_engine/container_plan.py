@@ -10,8 +10,9 @@ from __future__ import annotations
 from .._base.errors import Conflict, Invalid
 from .._base.plan import Action
 from .._base.values import Value
-from .comparison import Difference, Rules, check_comparisons, compare
-from .image_facts import ImageConfig
+from .comparison import IMAGE, PLATFORM, Difference, Rules, check_comparisons, compare
+from .image_facts import ImageConfig, is_for
+from .option_fields import IGNORE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,10 +60,25 @@ class Observed(Value):
     now: RunState | None = None
     image: ImagePlan | None = None
     desired: ImageConfig | None = None  # of the image that it should have, where that is another one
+    coming: str = ""  # the id of the image that a pull would bring, where that was asked
+    set_aside: tuple[ContainerRecord, ...] = ()  # what a recreation that was killed has left
 
     @property
     def is_running(self) -> bool:
+        """Whether it is up."""
         return self.now is not None and self.now.is_up
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its processes stand still."""
+        return self.now is not None and self.now.paused
+
+    @property
+    def fetch(self) -> str:
+        """Why another image is to be pulled; empty where none is, or the same would come."""
+        if self.image is None or (self.image.record is not None and self.image.record.id == self.coming):
+            return ""
+        return self.image.fetch
 
 
 class TaskPlan(Value):
@@ -73,37 +89,46 @@ class TaskPlan(Value):
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
 
-    def has(self, verb: str) -> bool:
-        return any(action.verb == verb for action in self.actions)
+    def has(self, *verbs: str) -> bool:
+        """Whether one of the verbs is to be done."""
+        return any(action.verb in verbs for action in self.actions)
+
+
+def rules_of(request: ContainerRequest) -> Rules:
+    """How the task wants options to be compared. Raises Invalid."""
+    return Rules(request.given, check_comparisons(request.comparisons), request.compare == "exact")
 
 
 def plan(request: ContainerRequest, observed: Observed) -> TaskPlan:
     """The actions that bring what is observed to what is asked for. Pure. Raises Invalid where an image is needed."""
     if request.state not in STATES:
         raise Invalid(f"{request.state!r} is not known", option="state", hint=f"use {', '.join(STATES)}")
-    comparisons = check_comparisons(request.comparisons)
+    rules = rules_of(request)
     if request.state == "absent":
         return _plan_absent(request, observed)
     name, actions = request.spec.name, []
-    if observed.image is not None and observed.image.fetch:
-        actions.append(Action("pulled_image", request.spec.image, observed.image.fetch))
+    if observed.fetch:
+        actions.append(Action("pulled_image", request.spec.image, observed.fetch))
     _check_labels(request, observed)
     if observed.record is None:
         if not request.spec.image:
             raise Invalid(f"container {name} does not exist and no image is given to make it from", option="image")
         actions.append(Action("created", name))
-        return _with_state(request, observed, actions, (), recreated=True)
-    differences = _differences(request, observed, comparisons)
+        return _with_state(request, observed, actions, ())
+    differences = _differences(request, observed, rules)
     reasons = [difference.option for difference in differences if not difference.live]
-    if request.recreate:
-        reasons.append("recreate")
+    reasons += ["recreate"] if request.recreate else []
     if reasons:
         if observed.is_running:
-            actions.append(Action("stopped", name))
+            actions.append(Action(_stopping(request), name))
         actions.append(Action("recreated", name, ", ".join(reasons)))
     elif differences:
         actions.append(Action("updated", name, ", ".join(difference.option for difference in differences)))
-    return _with_state(request, observed, actions, tuple(differences), recreated=bool(reasons))
+    return _with_state(request, observed, actions, tuple(differences))
+
+
+def _stopping(request: ContainerRequest) -> str:
+    return "killed" if request.force_kill else "stopped"
 
 
 def _check_labels(request: ContainerRequest, observed: Observed) -> None:
@@ -117,25 +142,41 @@ def _check_labels(request: ContainerRequest, observed: Observed) -> None:
             )
 
 
-def _differences(request: ContainerRequest, observed: Observed, comparisons: dict[str, str]) -> list[Difference]:
-    assert observed.record is not None and observed.spec is not None
-    rules = Rules(request.given, comparisons, request.compare == "exact")
+def _differences(request: ContainerRequest, observed: Observed, rules: Rules) -> list[Difference]:
+    assert observed.spec is not None
     current = observed.config
     desired = current if request.image_comparison == "current-image" else observed.desired or current
-    found = compare(request.spec, observed.spec, desired, current, rules)
-    if comparisons.get("image") != "ignore" and observed.image is not None:
-        found += _image_difference(request, observed.record, observed.image)
+    return compare(request.spec, observed.spec, desired, current, rules) + _image_differences(request, observed, rules)
+
+
+def _image_differences(request: ContainerRequest, observed: Observed, rules: Rules) -> list[Difference]:
+    record, image = observed.record, observed.image
+    if image is None or record is None:
+        return []
+    found = []
+    if rules.comparisons.get(IMAGE) != IGNORE:
+        wanted = observed.coming or ("unknown" if image.fetch else image.record.id if image.record else "")
+        if wanted != record.image_id:
+            found.append(Difference("image", record.image_id, wanted, live=False))
+        if request.image_name_mismatch == "recreate" and not _same_name(request.spec.image, record.image_name):
+            found.append(Difference("image_name", record.image_name, request.spec.image, live=False))
+    other_platform = request.platform and not is_for(observed.config, request.platform)
+    if other_platform and not found and rules.comparisons.get(PLATFORM) != IGNORE:
+        has = f"{observed.config.os}/{observed.config.architecture}"
+        found.append(Difference("platform", has, request.platform, live=False))
     return found
 
 
-def _image_difference(request: ContainerRequest, record: ContainerRecord, image: ImagePlan) -> list[Difference]:
-    if image.fetch:
-        return [Difference("image", record.image_id, "unknown", live=False)]
-    if image.record is not None and image.record.id != record.image_id:
-        return [Difference("image", record.image_id, image.record.id, live=False)]
-    if request.image_name_mismatch == "recreate" and request.spec.image != record.image_name:
-        return [Difference("image_name", record.image_name, request.spec.image, live=False)]
-    return []
+def _same_name(wanted: str, actual: str) -> bool:
+    """Whether two texts name the same image: debian, debian:latest and docker.io/library/debian do."""
+    if wanted == actual:
+        return True
+    from .._image.reference import parse_reference
+
+    try:
+        return parse_reference(wanted).canonical == parse_reference(actual).canonical
+    except Invalid:
+        return False  # one of them is an id
 
 
 def _plan_absent(request: ContainerRequest, observed: Observed) -> TaskPlan:
@@ -143,41 +184,38 @@ def _plan_absent(request: ContainerRequest, observed: Observed) -> TaskPlan:
         return TaskPlan(before={"exists": False}, after={"exists": False})
     name, actions = request.spec.name, []
     if observed.is_running:
-        actions.append(Action("killed" if request.force_kill else "stopped", name))
+        actions.append(Action(_stopping(request), name))
     actions.append(Action("removed", name))
     before = {"exists": True, "running": observed.is_running}
     return TaskPlan(tuple(actions), (), before, {"exists": False, "running": False})
 
 
 def _with_state(
-    request: ContainerRequest,
-    observed: Observed,
-    actions: list[Action],
-    differences: tuple[Difference, ...],
-    *,
-    recreated: bool,
+    request: ContainerRequest, observed: Observed, actions: list[Action], differences: tuple[Difference, ...]
 ) -> TaskPlan:
     """The actions for the state that is wanted after creation, and the diff of the whole."""
-    running = observed.is_running and not recreated
+    made = next((action for action in actions if action.verb in ("created", "recreated")), None)
+    running = observed.is_running and made is None
     name = request.spec.name
+    before: dict[str, Any] = {"exists": observed.record is not None, "running": observed.is_running}
+    after: dict[str, Any] = {"exists": True, "running": running}
+    if made is not None and made.verb == "recreated":
+        before["recreated"], after["recreated"] = "", made.reason
+    for difference in differences:
+        before[difference.option], after[difference.option] = difference.before, difference.after
     if request.state in ("started", "healthy"):
         if not running:
             actions.append(Action("started", name))
+            after["running"] = request.detach
         elif request.restart:
             actions.append(Action("restarted", name))
-        after_running = True
-    else:
-        if running and request.state == "stopped":
-            actions.append(Action("killed" if request.force_kill else "stopped", name))
-        after_running = running and request.state == "present"
-    before = {"exists": observed.record is not None, "running": observed.is_running}
-    after = {"exists": True, "running": after_running}
-    was_paused = observed.now is not None and observed.now.paused
-    if request.paused is not None and after_running:
-        kept = was_paused and running and not any(action.verb == "restarted" for action in actions)
-        if request.paused != kept:
+            before["restarted"], after["restarted"] = False, True
+    elif running and request.state == "stopped":
+        actions.append(Action(_stopping(request), name))
+        after["running"] = False
+    if request.paused is not None and after["running"]:
+        begun = any(action.verb in ("started", "restarted") for action in actions)
+        if request.paused != (observed.is_paused and not begun):  # what is started anew is not paused
             actions.append(Action("paused" if request.paused else "unpaused", name))
-        before["paused"], after["paused"] = was_paused, request.paused
-    for difference in differences:
-        before[difference.option], after[difference.option] = difference.before, difference.after
+        before["paused"], after["paused"] = observed.is_paused, request.paused
     return TaskPlan(tuple(actions), differences, before, after)

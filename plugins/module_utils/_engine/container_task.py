@@ -8,19 +8,19 @@ where there is something to do).
 
 from __future__ import annotations
 
-from .._base.errors import Conflict, NotFound
 from .._base.plan import Outcome
+from .._base.values import replace
 from . import containers
 from .container_plan import STATES, ContainerRequest, Observed, plan
 from .image_facts import ImageConfig, read_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._store.records import ContainerRecord
+    from .._store.records import ContainerRecord, ImageRecord
     from .engine import Engine
     from .images import ImagePlan, Progress
 
-_ATTEMPTS = 5
+_LONG_NAME = 51  # longer ones leave no room for what is added
 
 __all__ = ["STATES", "ContainerRequest", "ensure", "observe"]
 
@@ -31,38 +31,59 @@ def observe(engine: Engine, request: ContainerRequest) -> Observed:
     The registry is asked only with `pull: always`; nothing is fetched. Raises NotFound for an image that is neither
     here nor to be pulled.
     """
-    from . import images
-    from .declared import declared_spec
-
-    record = containers.lookup(engine, request.spec.name)
     image = None
     if request.state != "absent" and request.spec.image:
+        from . import images
+
         image = images.plan_pull(engine, request.spec.image, request.pull, platform=request.platform)
+    return observe_container(engine, request, image)
+
+
+def observe_container(engine: Engine, request: ContainerRequest, image: ImagePlan | None) -> Observed:
+    """Read the record and the kernel's view of it; which image the container should have is known."""
+    from .declared import declared_spec
+
+    name = request.spec.name
+    record = containers.lookup(engine, name)
+    wanted = image.record if image is not None else None
     if record is None:
-        return Observed(image=image, config=read_config(image.record) if image and image.record else ImageConfig())
-    config = _config_of(engine, record, image)
+        return Observed(image=image, config=_config(wanted), set_aside=_set_aside(engine, name))
+    has = wanted
+    if wanted is None or wanted.id != record.image_id:
+        has = engine.records.image(record.image_id)
     return Observed(
         record=record,
         spec=declared_spec(record),
-        config=config,
-        desired=_desired_config(image, record),
+        config=_config(has),
         now=containers.state(engine, record),
         image=image,
+        desired=_config(wanted) if wanted is not None and wanted is not has else None,
+        set_aside=_set_aside(engine, name),
     )
 
 
-def _config_of(engine: Engine, record: ContainerRecord, image: ImagePlan | None) -> ImageConfig:
-    if image is not None and image.record is not None and image.record.id == record.image_id:
-        return read_config(image.record)
+def aside_name(name: str, container_id: str) -> str:
+    """What a container is called while another takes its name; see `recreation.py`."""
+    return f"{_aside_stem(name)}{container_id[:8]}"
+
+
+def _aside_stem(name: str) -> str:
+    if len(name) > _LONG_NAME:
+        from binascii import crc32
+
+        name = f"{name[: _LONG_NAME - 9]}.{crc32(name.encode()):08x}"
+    return f"{name}.old-"
+
+
+def _set_aside(engine: Engine, name: str) -> tuple[ContainerRecord, ...]:
+    """The containers that were made anew by tasks that did not come to their end."""
     database = engine.database()
-    current = database.image(record.image_id) if database else None
-    return read_config(current) if current else ImageConfig()
+    found = database.containers_by_name_prefix(_aside_stem(name)) if database else []
+    return tuple(record for record in found if record.name == aside_name(name, record.id))
 
 
-def _desired_config(image: ImagePlan | None, record: ContainerRecord) -> ImageConfig | None:
-    if image is None or image.record is None or image.record.id == record.image_id:
-        return None
-    return read_config(image.record)
+def _config(image: ImageRecord | None) -> ImageConfig:
+    return read_config(image) if image is not None else ImageConfig()
 
 
 def ensure(
@@ -72,30 +93,16 @@ def ensure(
 
     Raises what the verbs raise. A command that ran to its end (`detach` false) is not judged here: see `status`.
     """
-    for _ in range(_ATTEMPTS):
-        observed = observe(engine, request)
-        planned = plan(request, observed)
-        if check or not (planned.actions or request.state == "healthy"):
-            break
-        from .container_apply import apply, wait_healthy
+    observed = observe(engine, request)
+    if check and observed.image is not None and observed.image.fetch:
+        from . import images
 
-        if not planned.actions:
-            assert observed.record is not None
-            wait_healthy(engine, observed.record, request.healthy_wait_timeout_s)
-            break
-        try:
-            return apply(engine, request, observed, planned, progress)
-        except (Conflict, NotFound):
-            if not _was_replaced(engine, request.spec.name, observed):
-                raise
-    else:
-        raise Conflict(f"container {request.spec.name}: others keep making it anew", hint="have one play manage it")
+        coming = images.foresee(engine, request.spec.image, platform=request.platform)
+        observed = replace(observed, coming=coming.image_id)
+    planned = plan(request, observed)
+    if not check and (planned.actions or request.state == "healthy" or observed.set_aside):
+        from .container_apply import apply
+
+        return apply(engine, request, observed, progress)
     facts = containers.inspect(engine, observed.record) if observed.record else None
     return Outcome(bool(planned.actions), planned.actions, planned.before, planned.after, facts)
-
-
-def _was_replaced(engine: Engine, name: str, observed: Observed) -> bool:
-    """Whether somebody else has made, removed or made anew the container since it was observed."""
-    now = containers.lookup(engine, name)
-    before = observed.record.id if observed.record is not None else ""
-    return (now.id if now is not None else "") != before

@@ -83,6 +83,18 @@ def read_config(record: ImageRecord) -> ImageConfig:
     )
 
 
+def is_for(config: ImageConfig, platform: str) -> bool:
+    """Whether an image is for a platform such as `linux/arm64`; a variant counts where both name one.
+
+    Raises Invalid.
+    """
+    from .._image.platform import parse_platform
+
+    wanted = parse_platform(platform)
+    same_variant = not wanted.variant or not config.variant or wanted.variant == config.variant
+    return (wanted.os, wanted.architecture) == (config.os, config.architecture) and same_variant
+
+
 def created_ns(record: ImageRecord) -> int:
     """When an image was made, by its own word; 0 where it does not say."""
     from .._base.clock import parse_time

@@ -224,12 +224,9 @@ def plan_pull(
 
 def has_platform(record: ImageRecord, platform: str) -> bool:
     """Whether an image is for a platform such as `linux/arm64`; a variant counts where both name one."""
-    from .._image.platform import parse_platform
-    from .image_facts import read_config
+    from .image_facts import is_for, read_config
 
-    wanted, config = parse_platform(platform), read_config(record)
-    same_variant = not wanted.variant or not config.variant or wanted.variant == config.variant
-    return (wanted.os, wanted.architecture) == (config.os, config.architecture) and same_variant
+    return is_for(read_config(record), platform)
 
 
 def tag(engine: Engine, source: str, target: str) -> bool:

@@ -2,8 +2,8 @@
 # Copyright: the hull.engine authors
 """Locks between processes: flock on a file per object, freed by the kernel with its holder.
 
-Order, for who takes more than one: container, image, network, volume, layer; within a kind by name. No lock is held
-while waiting for a container to stop by itself for longer than its stop timeout.
+Order, for who takes more than one: task, container, image, network, volume, layer; within a kind by name. No lock is
+held while waiting for a container to stop by itself for longer than its stop timeout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .._base.paths import Paths
 
-KINDS = ("container", "image", "network", "volume", "layer", "spawner")
+KINDS = ("task", "container", "image", "network", "volume", "layer", "spawner")
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.1
 

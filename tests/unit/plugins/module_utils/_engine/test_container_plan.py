@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Conflict, Invalid
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
-from ansible_collections.hull.engine.plugins.module_utils._engine.comparison import merge
+from ansible_collections.hull.engine.plugins.module_utils._engine.comparison import Rules, merge
 from ansible_collections.hull.engine.plugins.module_utils._engine.container_plan import ContainerRequest, Observed, plan
 from ansible_collections.hull.engine.plugins.module_utils._engine.image_facts import ImageConfig
 from ansible_collections.hull.engine.plugins.module_utils._engine.images import ImagePlan
@@ -19,9 +19,8 @@ CONFIG = ImageConfig(env=("PATH=/bin", "LANG=C"), command=("sh",), labels={"make
 
 def request(state="started", *, task=None, **fields):
     options = {"name": "web", "image": "debian:12", **(task or {})}
-    return ContainerRequest(
-        spec=container_spec(options), given=frozenset(task or {}) | {"name", "image"}, state=state, **fields
-    )
+    spec = container_spec(options)
+    return ContainerRequest(spec=spec, given=frozenset(spec.given), state=state, **fields)
 
 
 def observed(*, declared=None, running=True, image=IMAGE, fetch=""):
@@ -219,7 +218,10 @@ def test_exact_does_not_count_what_comes_from_the_image(task):
 def test_a_live_change_keeps_what_the_task_does_not_mention_unless_it_is_exact():
     before = container_spec({"name": "web", "image": "i", "labels": {"a": "1", "b": "2"}, "memory": "64M"})
     wanted = container_spec({"name": "web", "image": "i", "labels": {"a": "3"}})
-    kept, exact = merge(wanted, before, ["labels"]), merge(wanted, before, ["labels", "memory"], exact=True)
+    kept, exact = (
+        merge(wanted, before, ["labels"]),
+        merge(wanted, before, ["labels", "memory"], Rules(frozenset(wanted.given), exact=True)),
+    )
     assert (kept.labels, kept.limits.memory_bytes) == ({"a": "3", "b": "2"}, 64 << 20)
     assert kept.given == ("image", "labels", "memory")
     assert (exact.labels, exact.limits.memory_bytes, exact.given) == ({"a": "3"}, 0, ("image", "labels"))
