@@ -23,12 +23,13 @@ from .attachment import (
 from .command import Command
 from .container_flags import CREATE_FLAGS, container_options
 from .flags import UsageError, switch
-from .printing import put_line
+from .printing import put_error, put_line
 from .relay import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._engine.engine import Engine
+    from .._runtime.client import Started
     from .._store.records import ContainerRecord
     from .command import Invocation
 
@@ -108,7 +109,7 @@ def _run(invocation: Invocation) -> int:
         record = _create_container(invocation, engine)
         try:
             if detached:
-                containers.start(engine, record)
+                _tell_warnings(containers.start(engine, record))
                 put_line(record.id)
                 return 0
             streams = Streams(stdin=stdin, tty=tty, keys=keys)
@@ -117,6 +118,12 @@ def _run(invocation: Invocation) -> int:
             if containers.state(engine, record).status == "created":  # it never began: nothing half-made remains
                 containers.remove(engine, record, volumes=True)
             raise
+
+
+def _tell_warnings(started: Started | None) -> None:
+    """What could not be done as it was asked for, without being a reason not to start."""
+    for warning in started.warnings if started else ():
+        put_error(f"hull: warning: {warning}")
 
 
 def _remove_if_asked(engine: Engine, record: ContainerRecord) -> None:
@@ -132,6 +139,7 @@ def _start_attached(invocation: Invocation, engine: Engine, record: ContainerRec
     size = terminal_size(streams.stdin, streams.tty)
     with taken_signals() as signals:
         started = containers.start(engine, record, attach=True, rows=size.rows, columns=size.columns)
+        _tell_warnings(started)
         session = started.session if started else containers.attach(engine, record)
         assert session is not None
         with session:
@@ -155,7 +163,7 @@ def _start(invocation: Invocation) -> int:
         with invocation.engine() as engine:
 
             def one(name: str) -> str:
-                containers.start(engine, containers.find(engine, name))
+                _tell_warnings(containers.start(engine, containers.find(engine, name)))
                 return name
 
             return for_each(invocation.arguments, one)
