@@ -88,7 +88,7 @@ options:
   command:
     description:
       - What to execute, as a list of words, or as one string that is split like a shell would. No shell runs it.
-      - Not given, the image decides.
+      - Not given, or an empty list, the image decides.
     type: raw
   entrypoint:
     description:
@@ -98,7 +98,7 @@ options:
   command_handling:
     description:
       - V(correct) takes lists as they are. V(compatibility) joins the words of a list by spaces and splits them again
-        like a shell would, as docker_container once did.
+        like a shell would, and takes an empty O(command) or O(entrypoint) as not given, as docker_container once did.
     type: str
     choices: [correct, compatibility]
     default: correct
@@ -125,7 +125,8 @@ options:
     type: str
   hostname:
     description:
-      - The host name that the container sees. Not given, it is the beginning of the container's id.
+      - The host name that the container sees, up to 64 letters, digits, C(-), C(.) and C(_). Not given, it is the
+        beginning of the container's id.
     type: str
   domainname:
     description:
@@ -133,7 +134,8 @@ options:
     type: str
   labels:
     description:
-      - Labels. Those that the container or its image has beyond these are left alone.
+      - Labels. Values are strings or whole numbers; put anything else into quotes.
+      - Those that the container or its image has beyond these are left alone.
     type: dict
   tty:
     description:
@@ -182,47 +184,52 @@ options:
     type: bool
   restart_policy:
     description:
-      - When a container that has ended is started again.
+      - When a container that has ended is started again. Not given, it is V(no).
+      - V(unless-stopped) is V(always), but a container that was stopped on purpose stays so after a boot.
+      - Does not go with O(auto_remove).
     type: str
     choices: ['no', 'on-failure', 'always', 'unless-stopped']
   restart_retries:
     description:
-      - How often V(on-failure) tries, 0 is without end.
+      - How often V(on-failure) tries, V(0) is without end. Only with O(restart_policy=on-failure).
     type: int
   healthcheck:
     description:
       - A command in the container that tells by its exit status whether the container is well.
+      - What is not given here is as the image says, or else the default that is named. Durations are written like
+        V(1m30s) or V(500ms); a number without unit is seconds.
     type: dict
     suboptions:
       test:
         description:
           - V(["CMD", "word", ...]), V(["CMD-SHELL", "line"]), a string for the container's shell, or V(["NONE"])
             to switch off the image's check.
+          - Without it the image's check is switched off as well, unless O(healthcheck.test_cli_compatible=true).
         type: raw
       interval:
         description:
-          - Time between two checks, such as V(1m30s).
+          - Time between two checks. The default is V(30s).
         type: str
       timeout:
         description:
-          - How long a check may take.
+          - How long a check may take. The default is V(30s).
         type: str
       start_period:
         description:
-          - For how long after the start failures do not count.
+          - For how long after the start failures do not count. The default is V(0s).
         type: str
       start_interval:
         description:
-          - Time between two checks during O(healthcheck.start_period).
+          - Time between two checks during O(healthcheck.start_period). The default is V(5s).
         type: str
       retries:
         description:
-          - How many failures in a row make it unhealthy.
+          - How many failures in a row make it unhealthy. The default is V(3).
         type: int
       test_cli_compatible:
         description:
-          - With V(true) and no O(healthcheck.test), the image's test is kept and the other suboptions change it. With
-            V(false) they say nothing then.
+          - With V(true) and no O(healthcheck.test), the image's test is kept and the other suboptions change how it is
+            done.
         type: bool
         default: false
   healthy_wait_timeout:
@@ -236,11 +243,12 @@ options:
     type: float
   stop_signal:
     description:
-      - The signal that asks the command to end, such as V(SIGTERM).
+      - The signal that asks the command to end, as a name such as V(SIGINT) or V(SIGRTMIN+3), or as a number. Not
+        given, it is the image's, or else C(SIGTERM).
     type: str
   stop_timeout:
     description:
-      - How many seconds the command has after that before it is killed.
+      - How many seconds the command has after that before it is killed, V(-1) is without end. Not given, it is 10.
       - Not compared unless O(comparisons) says so.
     type: int
   force_kill:
@@ -398,15 +406,18 @@ options:
     type: dict
   memory:
     description:
-      - How much memory the container may use, such as V(64M). V(0) is without limit.
+      - How much memory the container may use, such as V(64M), at least V(6M). V(0) is without limit.
+      - A number without unit is bytes; the units are V(K), V(M), V(G), V(T) and V(P), powers of 1024. This is so for
+        all sizes.
     type: str
   memory_swap:
     description:
-      - How much memory and swap together, or V(unlimited) or V(-1). Not given, it is twice O(memory).
+      - How much memory and swap together, at least as much as O(memory), or V(unlimited) or V(-1). Not given, it is
+        twice O(memory).
     type: str
   memory_reservation:
     description:
-      - How much the container keeps when the host's memory runs short.
+      - How much the container keeps when the host's memory runs short, not more than O(memory).
     type: str
   memory_swappiness:
     description:
@@ -418,8 +429,8 @@ options:
     type: str
   oom_killer:
     description:
-      - V(true) switches the killing of processes off when the memory limit is reached; they wait then. Version 1 of
-        control groups only.
+      - V(true) switches the killing of processes off when the memory limit is reached; they wait then. This is what
+        the option means in docker_container, whatever its name says. Version 1 of control groups only.
     type: bool
   oom_score_adj:
     description:
@@ -427,19 +438,21 @@ options:
     type: int
   cpus:
     description:
-      - How many CPUs' time the container may use, such as V(0.5).
+      - How many CPUs' time the container may use, such as V(0.5), at least V(0.01). V(0) is without limit.
+      - Does not go with O(cpu_period) and O(cpu_quota), which say the same in microseconds.
     type: float
   cpu_period:
     description:
-      - The period in microseconds in which O(cpu_quota) counts, 100000 if not given.
+      - The period in microseconds in which O(cpu_quota) counts, V(1000) to V(1000000). Not given, it is 100000.
     type: int
   cpu_quota:
     description:
-      - How many microseconds of CPU time the container may use in a period. Does not go with O(cpus).
+      - How many microseconds of CPU time the container may use in a period, at least V(1000). V(0) and V(-1) are
+        without limit. Does not go with O(cpus).
     type: int
   cpu_shares:
     description:
-      - Its weight against others when CPU time runs short. 1024 is usual.
+      - Its weight against others when CPU time runs short, V(2) to V(262144). 1024 is usual.
     type: int
   cpuset_cpus:
     description:
@@ -470,7 +483,7 @@ options:
         required: true
       rate:
         description:
-          - Bytes, such as V(10M).
+          - Bytes a second, such as V(10M). V(0) is without limit.
         type: str
         required: true
   device_write_bps:
@@ -486,7 +499,7 @@ options:
         required: true
       rate:
         description:
-          - Bytes, such as V(10M).
+          - Bytes a second, such as V(10M). V(0) is without limit.
         type: str
         required: true
   device_read_iops:
@@ -502,7 +515,7 @@ options:
         required: true
       rate:
         description:
-          - A number.
+          - Operations a second. V(0) is without limit.
         type: int
         required: true
   device_write_iops:
@@ -518,7 +531,7 @@ options:
         required: true
       rate:
         description:
-          - A number.
+          - Operations a second. V(0) is without limit.
         type: int
         required: true
   cgroup_parent:
@@ -533,16 +546,20 @@ options:
     choices: [private, host]
   shm_size:
     description:
-      - The size of its C(/dev/shm). Not given, it is 64M.
+      - The size of its C(/dev/shm), in bytes or such as V(256M). Not given, or V(0), it is 64M.
     type: str
   ulimits:
     description:
-      - Limits of each process, as V(nofile:1024:2048), soft and hard.
+      - Limits of each process, as V(nofile:1024:2048), soft and hard, or V(nofile:1024) for both. V(-1) is unlimited.
+      - The names are V(as), V(core), V(cpu), V(data), V(fsize), V(locks), V(memlock), V(msgqueue), V(nice), V(nofile),
+        V(nproc), V(rss), V(rtprio), V(rttime), V(sigpending) and V(stack). Not given, V(nofile) is 1024:524288, V(core)
+        is 0, and the others are the host's.
     type: list
     elements: str
   sysctls:
     description:
-      - Kernel parameters of the container's own namespaces, such as V(net.core.somaxconn).
+      - Kernel parameters of the container's own namespaces, such as V(net.core.somaxconn); C(net.*), C(kernel.shm*),
+        C(kernel.msg*), C(kernel.sem*) and C(fs.mqueue.*). Put what could be a boolean into quotes.
     type: dict
   privileged:
     description:
@@ -551,19 +568,22 @@ options:
     type: bool
   capabilities:
     description:
-      - Capabilities to add to the usual eleven, V(NET_ADMIN) or V(ALL).
+      - Capabilities to add to the usual eleven, such as V(NET_ADMIN), or V(ALL). What the host itself lacks is left
+        out, with a warning.
+      - The usual ones are C(CHOWN), C(DAC_OVERRIDE), C(FOWNER), C(FSETID), C(KILL), C(NET_BIND_SERVICE), C(SETFCAP),
+        C(SETGID), C(SETPCAP), C(SETUID) and C(SYS_CHROOT).
     type: list
     elements: str
   cap_drop:
     description:
-      - Capabilities to take away, V(ALL) first.
+      - Capabilities to take away. With V(ALL) only those in O(capabilities) are left.
     type: list
     elements: str
   security_opts:
     description:
       - V(no-new-privileges), which is the default, or V(no-new-privileges:false).
-      - V(seccomp=/path/of/profile.json) in Docker's format, or V(seccomp=unconfined). V(seccomp-compat) lets 32-bit
-        programs in, which are refused otherwise.
+      - V(seccomp=/path/of/profile.json) on the managed host, in Docker's format, or the JSON itself instead of its
+        path, or V(seccomp=unconfined). V(seccomp-compat) lets 32-bit programs in, which are refused otherwise.
       - V(apparmor=profile) and V(label=...) where the host has AppArmor or SELinux.
       - V(mask=/path:/path) hides further paths, V(unmask=/path) or V(unmask=ALL) shows what is hidden by default;
         V(systempaths=unconfined) is V(unmask=ALL).
@@ -575,12 +595,14 @@ options:
     type: bool
   devices:
     description:
-      - Devices of the host to show, as V(/dev/fuse), V(/dev/sda:/dev/xvda) or V(/dev/sda:/dev/xvda:r).
+      - Devices of the host to show, as V(/dev/fuse), V(/dev/sda:/dev/xvda), V(/dev/sda:r) or V(/dev/sda:/dev/xvda:r).
+        The letters are V(r) for reading, V(w) for writing and V(m) for making it with C(mknod), all if not given.
     type: list
     elements: str
   device_cgroup_rules:
     description:
-      - Devices that may be used though they are not shown, as V(c 42:* rwm).
+      - Devices that may be used though they are not shown, as V(c 42:* rwm), character (V(c)) or block (V(b)) devices
+        by their numbers.
     type: list
     elements: str
   device_requests:
@@ -646,12 +668,13 @@ options:
     type: str
   log_driver:
     description:
-      - V(json-file) keeps the output in files of a limited size, V(none) keeps nothing.
+      - V(json-file) keeps the output in files of a limited size, V(none) keeps nothing. Not given, it is V(json-file);
+        V(local) is the same.
       - V(journald) and V(syslog) send it there and keep files as well.
     type: str
   log_options:
     description:
-      - V(max-size) and V(max-file) of the files, 10M and 3 if not given.
+      - V(max-size) and V(max-file) of the files, 10M and 3 if not given. V(max-size) of V(-1) is without limit.
       - V(tag), the name in journald and syslog, with V({{.Name}}), V({{.ID}}) and the like.
       - V(mode), V(non-blocking) (the default, a log that can't keep up loses lines) or V(blocking).
       - V(syslog-address), V(syslog-facility), V(syslog-format).
@@ -729,6 +752,32 @@ EXAMPLES = r"""
       test: [CMD, pg_isready, -U, postgres]
       interval: 2s
       retries: 5
+
+- name: A job with limits on time, disk and files, and its log in syslog
+  hull.engine.container:
+    name: report
+    image: debian:12
+    command: [/bin/sh, -c, "sleep 3600"]
+    cpu_period: 50000
+    cpu_quota: 20000
+    memory: 256M
+    memory_swap: 256M
+    device_write_bps:
+      - path: /dev/sda
+        rate: 10M
+    ulimits:
+      - nofile:1024:2048
+    log_driver: syslog
+    log_options:
+      tag: "{{ '{{.Name}}' }}"
+
+- name: Nothing beyond this task stays, also what an earlier one gave
+  hull.engine.container:
+    name: web
+    image: docker.io/library/nginx:1.29
+    compare: exact
+    env:
+      MODE: production
 
 - name: A shell that can do next to nothing
   hull.engine.container:
