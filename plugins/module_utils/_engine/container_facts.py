@@ -8,12 +8,13 @@ from .._base.clock import format_time
 from .declared import declared_spec, effective_mounts, etc_directory, plan_of
 from .health_options import complete_health
 from .image_facts import ImageConfig, read_config
+from .mount_facts import bind_facts, mount_facts, tmpfs_facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._base.spec import ContainerSpec, MountSpec
+    from .._base.spec import ContainerSpec
     from .._runtime.launch_plan import LaunchPlan
     from .._runtime.state import RunState
     from .._store.records import ContainerRecord
@@ -46,7 +47,7 @@ def inspect_container(engine: Engine, record: ContainerRecord, now: RunState) ->
             "Name": "overlay2",
             "Data": {"LowerDir": ":".join(plan.layers), "UpperDir": f"{plan.root_directory}/upper"},
         },
-        "Mounts": [_mount(engine, mount) for mount in mounts],
+        "Mounts": mount_facts(engine.paths, mounts, spec.mounts),
         "Config": _config(record, spec, plan, config),
         "HostConfig": _host_config(spec, plan),
         "NetworkSettings": _network_settings(spec, plan, now),
@@ -73,20 +74,6 @@ def _state(now: RunState) -> dict[str, Any]:
             "FailingStreak": now.health.failing_streak,
             "Log": list(now.health.log),
         }
-    return facts
-
-
-def _mount(engine: Engine, mount: MountSpec) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "Type": mount.kind,
-        "Source": engine.paths.volume(mount.source) if mount.kind == "volume" else mount.source,
-        "Destination": mount.target,
-        "Mode": "ro" if mount.read_only else "",
-        "RW": not mount.read_only,
-        "Propagation": mount.propagation if mount.kind == "bind" else "",
-    }
-    if mount.kind == "volume":
-        facts = {"Type": "volume", "Name": mount.source, "Driver": "local", **facts}
     return facts
 
 
@@ -137,13 +124,8 @@ def _host_config(spec: ContainerSpec, plan: LaunchPlan) -> dict[str, Any]:
     for port in spec.ports:
         key = f"{port.container_port}/{port.protocol}"
         bindings.setdefault(key, []).append(_binding(port.host_address, port.host_port))
-    binds = [
-        f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
-        for mount in spec.mounts
-        if mount.kind != "tmpfs" and mount.source
-    ]
     return {
-        "Binds": binds or None,
+        "Binds": bind_facts(spec.mounts) or None,
         "NetworkMode": spec.network_mode,
         "PortBindings": bindings,
         "RestartPolicy": {"Name": spec.restart_policy, "MaximumRetryCount": spec.restart_retries},
@@ -175,7 +157,7 @@ def _host_config(spec: ContainerSpec, plan: LaunchPlan) -> dict[str, Any]:
         "CpusetCpus": limits.cpuset_cpus,
         "CpusetMems": limits.cpuset_mems,
         "PidsLimit": limits.pids,
-        "Tmpfs": {mount.target: ",".join(mount.options) for mount in spec.mounts if mount.kind == "tmpfs"},
+        "Tmpfs": tmpfs_facts(spec.mounts),
         "Ulimits": [{"Name": name, "Soft": soft, "Hard": hard} for name, (soft, hard) in spec.ulimits.items()],
         "Devices": [
             {
