@@ -88,8 +88,8 @@ def _seccomp(engine: Engine, spec: ContainerSpec, plan: LaunchPlan) -> str:
         return ""
     directory = f"{engine.paths.root}/seccomp"
     if spec.seccomp == "default":
-        return program_path(directory, plan.process.capabilities)
-    return profile_path(directory, spec.seccomp, plan.process.capabilities)
+        return program_path(directory, plan.process.capabilities, compat=spec.seccomp_compat)
+    return profile_path(directory, spec.seccomp, plan.process.capabilities, compat=spec.seccomp_compat)
 
 
 def _mark(engine: Engine, container_id: str) -> int:

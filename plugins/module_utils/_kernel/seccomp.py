@@ -19,36 +19,38 @@ if TYPE_CHECKING:
 
 __all__ = ["POLICY_VERSION", "default_program", "profile_path", "profile_program", "program_path"]
 
-POLICY_VERSION = 1  # of the default policy, the tables and the assembler together; a test holds it
+POLICY_VERSION = 2  # of the default policy, the tables and the assembler together; a test holds it
 _MAX_PROFILE = 1024 * 1024
 
 
-def default_program(capabilities: Iterable[str]) -> bytes:
+def default_program(capabilities: Iterable[str], *, compat: bool = False) -> bytes:
     """The default policy for a container with these capabilities, assembled for this machine."""
     from .seccomp_policy import default_program as assemble_default
 
-    return assemble_default(capabilities, os.uname().machine)
+    return assemble_default(capabilities, os.uname().machine, compat=compat)
 
 
-def profile_program(profile: dict[str, Any], capabilities: Iterable[str]) -> bytes:
+def profile_program(profile: dict[str, Any], capabilities: Iterable[str], *, compat: bool = False) -> bytes:
     """A profile in Docker's JSON format, parsed, assembled for this machine and kernel. Raises Invalid."""
     from .seccomp_profile import profile_program as assemble_profile
 
     host = os.uname()
-    return assemble_profile(profile, capabilities, host.machine, host.release)
+    return assemble_profile(profile, capabilities, host.machine, host.release, compat=compat)
 
 
-def program_path(directory: str, capabilities: Iterable[str]) -> str:
+def program_path(directory: str, capabilities: Iterable[str], *, compat: bool = False) -> str:
     """The file in `directory` (which is made if missing) that holds the default policy for these capabilities.
 
-    Assembled the first time, about 10 ms; safe against others doing the same and against a crash in the middle.
+    With `compat` 32-bit and x32 programs run. Assembled the first time, about 10 ms; safe against others doing the same
+    and against a crash in the middle.
     """
     names = names_of(mask_of(capabilities))
-    path = f"{directory}/default-{POLICY_VERSION}-{os.uname().machine}-{mask_of(names):x}.bpf"
-    return _kept(path, lambda: default_program(names))
+    kind = "compat" if compat else "default"
+    path = f"{directory}/{kind}-{POLICY_VERSION}-{os.uname().machine}-{mask_of(names):x}.bpf"
+    return _kept(path, lambda: default_program(names, compat=compat))
 
 
-def profile_path(directory: str, profile: str, capabilities: Iterable[str]) -> str:
+def profile_path(directory: str, profile: str, capabilities: Iterable[str], *, compat: bool = False) -> str:
     """The file in `directory` that holds a Docker profile for these capabilities and this kernel.
 
     `profile` is the path of a JSON file, or the JSON itself.
@@ -63,8 +65,9 @@ def profile_path(directory: str, profile: str, capabilities: Iterable[str]) -> s
         text = _profile_text(profile)
     host = os.uname()
     names = names_of(mask_of(capabilities))
-    key = sha256(f"{POLICY_VERSION} {host.machine} {host.release} {mask_of(names):x} ".encode() + text).hexdigest()
-    return _kept(f"{directory}/profile-{key}.bpf", lambda: _assembled(text, profile, names))
+    facts = f"{POLICY_VERSION} {host.machine} {host.release} {mask_of(names):x} {compat:d} "
+    key = sha256(facts.encode() + text).hexdigest()
+    return _kept(f"{directory}/profile-{key}.bpf", lambda: _assembled(text, profile, names, compat))
 
 
 def _profile_text(profile: str) -> bytes:
@@ -79,13 +82,13 @@ def _profile_text(profile: str) -> bytes:
     return text
 
 
-def _assembled(text: bytes, profile: str, names: tuple[str, ...]) -> bytes:
+def _assembled(text: bytes, profile: str, names: tuple[str, ...], compat: bool) -> bytes:
     from .._base.codec import parse
 
     record = parse(text, source=f"seccomp profile {profile}")
     if not isinstance(record, dict):
         raise Invalid(f"seccomp profile {profile}: not an object", option="security_opts")
-    return profile_program(record, names)
+    return profile_program(record, names, compat=compat)
 
 
 def _kept(path: str, make: Callable[[], bytes]) -> str:

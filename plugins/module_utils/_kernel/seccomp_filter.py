@@ -12,6 +12,7 @@ from __future__ import annotations
 from struct import pack
 
 from .._base.errors import Invalid
+from .._base.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,17 +133,28 @@ def _search(ranges: Sequence[tuple[int, Code]]) -> Code:
     return ((_AT_LEAST, 0, 1, first), (_JUMP, 0, 0, len(below)), *below, *above)
 
 
-def assemble(architecture: int, verdicts: Mapping[int, Code], beyond: Code, foreign: Code) -> bytes:
-    """The program: `verdicts` by call number of one machine, `beyond` for all other numbers, `foreign` for calls that
-    enter as another machine's (32-bit programs, x32). Raises Invalid past the kernel's limit of 4096 instructions.
+class Entry(Value):
+    """A way into the kernel: how the filter sees it, the code of each call by its number, and of all other numbers."""
+
+    architecture: int  # as linux/audit.h numbers it
+    verdicts: dict[int, Code]
+    beyond: Code
+
+
+def assemble(entries: Sequence[Entry], foreign: Code) -> bytes:
+    """The program: each entry's calls, and `foreign` for calls that enter otherwise, x32's among them where an entry
+    has none.
+
+    Raises Invalid past the kernel's limit of 4096 instructions.
     """
-    code = (
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, len(foreign), 0, architecture),
-        *foreign,
-        (_LOAD, 0, 0, _NUMBER),
-        *_search([*_ranges(verdicts, beyond), (_X32, foreign)]),
-    )
+    code: list[Instruction] = [(_LOAD, 0, 0, _ARCHITECTURE)]
+    for entry in entries:
+        ranges = _ranges(entry.verdicts, entry.beyond)
+        if ranges[-1][0] < _X32:
+            ranges.append((_X32, foreign))
+        body = ((_LOAD, 0, 0, _NUMBER), *_search(ranges))
+        code += ((_EQUAL, 1, 0, entry.architecture), (_JUMP, 0, 0, len(body)), *body)
+    code += foreign
     if len(code) > _MAX_INSTRUCTIONS:
         raise Invalid(f"seccomp: the filter needs {len(code)} instructions, the kernel takes {_MAX_INSTRUCTIONS}")
     return b"".join(pack("=HBBI", *instruction) for instruction in code)

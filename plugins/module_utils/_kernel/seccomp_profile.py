@@ -4,16 +4,17 @@
 
 For one call the rules that look at arguments are tried in the profile's order, then those that don't, then the default
 action holds. Calls that this machine does not have are left out, as everywhere. Calls newer than our table fail with
-ENOSYS where the default action is an error, and 32-bit entries always do: a profile's `archMap` opens no further
-entry. Source: Docker documentation, "Seccomp security profiles for Docker"; OCI runtime specification, linux.seccomp.
+ENOSYS where the default action is an error. The 32-bit and x32 entries are open where the profile's `archMap` or
+`architectures` names them, or the caller does, under the same rules, and fail with ENOSYS otherwise.
+
+Source: Docker documentation, "Seccomp security profiles for Docker"; OCI runtime specification, linux.seccomp.
 """
 
 from __future__ import annotations
 
 from .._base.errors import Invalid
 from .seccomp_filter import ALLOW, KILL_PROCESS, KILL_THREAD, LOG, TRAP, answer, assemble, condition, refuse, rule
-from .seccomp_policy import architecture
-from .seccomp_tables import syscall_numbers
+from .seccomp_policy import entry_tables, merged_entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _ACTIONS = {
     "SCMP_ACT_KILL_THREAD": KILL_THREAD,
     "SCMP_ACT_KILL_PROCESS": KILL_PROCESS,
 }
+_FURTHER = {"SCMP_ARCH_X86": "i386", "SCMP_ARCH_X32": "x32"}
+_NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 _ARCHITECTURE_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 _OPTION = "security_opts"
 
@@ -127,26 +130,55 @@ class _Rules:
         return tuple(instruction for part in parts for instruction in part)
 
 
-def profile_program(profile: dict[str, Any], capabilities: Iterable[str], machine: str, kernel: str) -> bytes:
+def _further_entries(profile: dict[str, Any], machine: str) -> set[str]:
+    """i386 and x32 where the profile opens them on this machine."""
+    named = list(_as_list(profile.get("architectures"), "architectures"))
+    for item in _as_list(profile.get("archMap"), "archMap"):
+        entry = _as_dict(item, "an entry of archMap")
+        if entry.get("architecture") == _NATIVE[machine]:
+            named += _as_list(entry.get("subArchitectures"), "subArchitectures")
+    return {_FURTHER[name] for name in named if name in _FURTHER} if machine == "x86_64" else set()
+
+
+def profile_program(
+    profile: dict[str, Any], capabilities: Iterable[str], machine: str, kernel: str, *, compat: bool = False
+) -> bytes:
     """The assembled profile for a container with these capabilities, on a machine (x86_64) and kernel release (6.1.0).
 
-    Raises Invalid for a profile that is malformed or wants what can't be had (SCMP_ACT_TRACE, SCMP_ACT_NOTIFY), and
-    Unsupported for a machine without a table.
+    `compat` opens the 32-bit and x32 entries whether or not the profile does. Raises Invalid for a profile that is
+    malformed or wants what can't be had (SCMP_ACT_TRACE, SCMP_ACT_NOTIFY), and Unsupported for a machine without a
+    table.
     """
-    arch = architecture(machine)
-    numbers = syscall_numbers(machine)
     held = frozenset(capabilities)
     default = _verdict(profile.get("defaultAction"), profile.get("defaultErrnoRet"))
-    calls: dict[int, _Rules] = {number: _Rules() for number in numbers.values()}
-    for item in _as_list(profile.get("syscalls"), "syscalls"):
-        entry = _as_dict(item, "an entry of syscalls")
-        verdict, conditions = _verdict(entry.get("action"), entry.get("errnoRet")), _conditions(entry)
-        names = _names(entry)
-        if _applies(entry, held, machine, kernel):
-            for name in names:
-                if name in numbers:
-                    calls[numbers[name]].add(conditions, verdict)
+    tables = entry_tables(machine, {"i386", "x32"} if compat else _further_entries(profile, machine))
+    rules = _rules(profile, held, machine, kernel)
+    parts = ((number, _verdicts(numbers, rules, default)) for number, numbers in tables)
     unknown = answer(refuse(_ENOSYS))
     is_error = profile.get("defaultAction") == "SCMP_ACT_ERRNO"
-    verdicts = {number: rules.code(default) for number, rules in calls.items()}
-    return assemble(arch, verdicts, unknown if is_error else answer(default), unknown)
+    return assemble(merged_entries(parts, unknown if is_error else answer(default)), unknown)
+
+
+def _rules(
+    profile: dict[str, Any], held: frozenset[str], machine: str, kernel: str
+) -> list[tuple[list[str], tuple[Code, ...], int]]:
+    """The rules that apply, in order: names of calls, conditions, verdict. All are checked."""
+    rules = []
+    for item in _as_list(profile.get("syscalls"), "syscalls"):
+        entry = _as_dict(item, "an entry of syscalls")
+        found = (_names(entry), _conditions(entry), _verdict(entry.get("action"), entry.get("errnoRet")))
+        if _applies(entry, held, machine, kernel):
+            rules.append(found)
+    return rules
+
+
+def _verdicts(
+    numbers: dict[str, int], rules: Iterable[tuple[list[str], tuple[Code, ...], int]], default: int
+) -> dict[int, Code]:
+    """The code of every call of a table."""
+    calls = {number: _Rules() for number in numbers.values()}
+    for names, conditions, verdict in rules:
+        for name in names:
+            if name in numbers:
+                calls[numbers[name]].add(conditions, verdict)
+    return {number: found.code(default) for number, found in calls.items()}

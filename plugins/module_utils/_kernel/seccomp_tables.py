@@ -8,8 +8,12 @@ used by any kernel of that time. Source: arch/x86/entry/syscalls/syscall_64.tbl,
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # The same on all machines: numbers that were given out since Linux 5.1.
-_COMMON = (
+COMMON = (
     (
         424,
         "pidfd_send_signal io_uring_setup io_uring_enter io_uring_register open_tree move_mount fsopen "
@@ -110,8 +114,9 @@ AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 def syscall_numbers(machine: str) -> dict[str, int]:
     """The number of every system call by name; KeyError for a machine without a table."""
-    return {
-        name: first + offset
-        for first, names in (*_TABLES[machine], *_COMMON)
-        for offset, name in enumerate(names.split())
-    }
+    return numbered((*_TABLES[machine], *COMMON))
+
+
+def numbered(runs: Iterable[tuple[int, str]]) -> dict[str, int]:
+    """The number of each name of runs of consecutive numbers."""
+    return {name: first + offset for first, names in runs for offset, name in enumerate(names.split())}

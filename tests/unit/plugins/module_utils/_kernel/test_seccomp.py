@@ -23,6 +23,11 @@ from ansible_collections.hull.engine.plugins.module_utils._kernel.capabilities i
     ALL_CAPABILITIES,
     DEFAULT_CAPABILITIES,
 )
+from ansible_collections.hull.engine.plugins.module_utils._kernel.seccomp_compat_tables import (
+    AUDIT_I386,
+    i386_numbers,
+    x32_numbers,
+)
 from ansible_collections.hull.engine.plugins.module_utils._kernel.seccomp_tables import (
     AUDIT_ARCHITECTURES,
     syscall_numbers,
@@ -298,7 +303,7 @@ def test_a_filter_beyond_the_kernel_s_limit_is_refused() -> None:
 def test_large_subtrees_are_reached_by_far_jumps() -> None:
     allow, deny = seccomp_filter.answer(seccomp_filter.ALLOW), seccomp_filter.answer(seccomp_filter.refuse(13))
     verdicts = {number: allow if number % 2 else deny for number in range(1500)}
-    program = seccomp_filter.assemble(7, verdicts, deny, deny)
+    program = seccomp_filter.assemble([seccomp_filter.Entry(7, verdicts, deny)], deny)
     for number in range(1500):
         assert judge(program, 7, number) == (ALLOW if number % 2 else 13)
 
@@ -346,9 +351,119 @@ def test_a_profile_file_that_can_not_be_used_is_named(
 def test_the_policy_version_belongs_to_the_policy() -> None:
     """If this fails, the policy changed: raise POLICY_VERSION, or hosts keep the old one; renew the sum."""
     programs = [
-        seccomp_policy.default_program(held, machine)
-        for machine in MACHINES
+        seccomp_policy.default_program(held, machine, compat=compat)
+        for machine, compat in (*((machine, False) for machine in MACHINES), ("x86_64", True))
         for held in ((), DEFAULT_CAPABILITIES, ALL_CAPABILITIES)
     ]
     digest = hashlib.sha256(b"".join(programs)).hexdigest()[:16]
-    assert (seccomp.POLICY_VERSION, digest) == (1, "939e788c49bc0ac1")
+    assert (seccomp.POLICY_VERSION, digest) == (2, "dd9816788f6fc6ef")
+
+
+HEADERS = "/usr/include/x86_64-linux-gnu/asm"
+
+
+def header_numbers(name: str) -> dict[str, int]:
+    """What a header of this machine's C library says of an entry's call numbers."""
+    found = {}
+    for line in Path(HEADERS, name).read_text().splitlines():
+        words = line.replace("(", " ").replace(")", " ").split()
+        if words[:1] == ["#define"] and words[1].startswith("__NR_") and words[-1].isdigit():
+            found[words[1][len("__NR_") :]] = int(words[-1])
+    return found
+
+
+@pytest.mark.skipif(not os.path.exists(f"{HEADERS}/unistd_x32.h"), reason="needs the headers of x86_64")
+@pytest.mark.parametrize(
+    ("header", "numbers"),
+    [
+        ("unistd_32.h", i386_numbers()),
+        ("unistd_x32.h", {name: number - 0x40000000 for name, number in x32_numbers().items()}),
+        ("unistd_64.h", syscall_numbers("x86_64")),
+    ],
+)
+def test_the_tables_agree_with_the_headers(header: str, numbers: dict[str, int]) -> None:
+    known = header_numbers(header)
+    assert len(known) > 300 and known.items() <= numbers.items()
+    newest = max(number for number in known.values() if number < 512)
+    assert {name for name, number in numbers.items() if number <= newest and name not in known} <= {
+        "uretprobe",
+        "uprobe",
+    }
+
+
+def compat_judges(program: bytes) -> dict[str, Any]:
+    """Asks a program by call name, by entry."""
+    entries = {
+        "x86_64": (AUDIT_ARCHITECTURES["x86_64"], syscall_numbers("x86_64")),
+        "x32": (AUDIT_ARCHITECTURES["x86_64"], x32_numbers()),
+        "i386": (AUDIT_I386, i386_numbers()),
+    }
+
+    def asker(number: int, calls: dict[str, int]) -> Any:
+        return lambda name, *arguments: judge(program, number, calls[name], *arguments)
+
+    return {name: asker(*entry) for name, entry in entries.items()}
+
+
+def test_s27_the_same_policy_holds_in_every_entry_that_is_opened() -> None:
+    program = seccomp_policy.default_program(DEFAULT_CAPABILITIES, "x86_64", compat=True)
+    for entry, verdict in compat_judges(program).items():
+        for name in "read write execve openat clone futex exit_group".split():
+            assert verdict(name) == ALLOW, (entry, name)
+        for name in "mount umount2 unshare setns bpf keyctl io_uring_setup kexec_load reboot".split():
+            assert verdict(name) == errno.EPERM, (entry, name)
+        assert verdict("clone3") == errno.ENOSYS
+        assert verdict("clone", 0x10000000) == errno.EPERM
+        assert verdict("socket", 38) == verdict("socket", 40) == errno.EAFNOSUPPORT
+        assert verdict("socket", 2) == ALLOW
+        assert verdict("ioctl", 0, 0x5412) == errno.EPERM and verdict("ioctl", 0, 0x5413) == ALLOW
+        assert verdict("personality", 0x40000) == errno.EPERM
+    i386 = compat_judges(program)["i386"]
+    for name in "umount stime clock_settime64 vm86 vm86old uselib".split():
+        assert i386(name) == errno.EPERM, name
+    assert i386("socketcall", 1) == i386("ipc", 2) == ALLOW
+    for number, architecture in ((0x40000000 | 600, 0xC000003E), (600, 0xC000003E), (600, AUDIT_I386), (1, 0x40000028)):
+        assert judge(program, architecture, number) == errno.ENOSYS
+
+
+def test_the_kernel_takes_the_compat_filter_of_any_capabilities() -> None:
+    for held in ((), DEFAULT_CAPABILITIES, ALL_CAPABILITIES):
+        assert len(seccomp_policy.default_program(held, "x86_64", compat=True)) <= 4096 * 8
+
+
+def test_compat_is_refused_where_there_is_no_table() -> None:
+    with pytest.raises(Unsupported, match="aarch64"):
+        seccomp_policy.default_program((), "aarch64", compat=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "opened"),
+    [
+        ({}, set()),
+        ({"architectures": ["SCMP_ARCH_X86_64"]}, set()),
+        ({"architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]}, {"i386"}),
+        ({"archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X32"]}]}, {"x32"}),
+        (
+            {
+                "archMap": [
+                    {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]},
+                    {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]},
+                ]
+            },
+            {"i386", "x32"},
+        ),
+        ({"archMap": [{"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_X86"]}]}, set()),
+    ],
+)
+@pytest.mark.parametrize("default", ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"])
+def test_a_profile_opens_the_entries_that_it_names(fields: dict[str, Any], opened: set[str], default: str) -> None:
+    rules = [
+        {"names": ["read", "stat64"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["mkdir"], "action": "SCMP_ACT_KILL_PROCESS"},
+    ]
+    profile = {"defaultAction": default, "syscalls": rules, **fields}
+    program = seccomp_profile.profile_program(profile, (), "x86_64", "6.1.0")
+    for entry, verdict in compat_judges(program).items():
+        is_open = entry in opened or entry == "x86_64"
+        assert verdict("read") == (ALLOW if is_open else errno.ENOSYS), entry
+        assert verdict("mkdir") == ("0x80000000" if is_open else errno.ENOSYS), entry
