@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .._base.spec import ContainerSpec
     from .._runtime.client import Started
+    from .._runtime.launch_plan import LaunchPlan
     from .._runtime.session import Session
     from .._runtime.state import RunState
     from .._store.locks import Lock
@@ -216,9 +217,14 @@ def pause(engine: Engine, record: ContainerRecord, frozen: bool) -> bool:
 
 
 def wait(engine: Engine, record: ContainerRecord, *, timeout_s: float = 0) -> int:
-    """Wait until the container has stopped for good; its exit status. 0 seconds is without end. Raises Timeout."""
+    """Wait until the container has stopped for good; its exit status, 0 if it never ran. 0 seconds is without end.
+
+    Raises Timeout.
+    """
     from .._runtime import client
 
+    if state(engine, record).status == "created":
+        return 0
     return client.wait(engine.paths, record.id, timeout_s=timeout_s)
 
 
@@ -283,23 +289,44 @@ def rename(engine: Engine, record: ContainerRecord, name: str) -> None:
 def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tuple[str, ...]:
     """Apply a changed spec that differs from the declared one only in what can change live. Warnings of the kernel.
 
-    The kernel first, the record second: a limit that the kernel refuses changes nothing.
+    All or nothing. The kernel first, the record second: what the kernel refuses changes nothing, and where the record
+    can't be written the kernel gets back what it had.
     """
     from .._base.codec import render
     from .._base.spec import to_record
     from .._runtime import client
     from .declared import effective_mounts, launch_record, plan_of
-    from .resolve import with_limits
+    from .image_facts import ImageConfig, read_config
+    from .live_plan import live_plan
 
     with Held(engine, record) as record:
-        plan = with_limits(plan_of(record), spec)
-        warnings: tuple[str, ...] = ()
+        image = engine.records.image(record.image_id)
+        before = plan_of(record)
+        plan = live_plan(before, spec, read_config(image) if image is not None else ImageConfig())
+        warnings = _update_running(engine, record, plan)
+        try:
+            with engine.records.transaction():
+                engine.records.update_container(
+                    record.id,
+                    spec=render(to_record(spec)),
+                    launch=launch_record(plan, effective_mounts(record)),
+                )
+        except BaseException:
+            if warnings is not None:
+                client.update(engine.paths, before)
+            raise
+    return warnings or ()
+
+
+def _update_running(engine: Engine, record: ContainerRecord, plan: LaunchPlan) -> tuple[str, ...] | None:
+    """Give a running container the live part of a plan; None where it does not run. Warnings of the kernel."""
+    from .._runtime import client
+
+    if not state(engine, record).is_up:
+        return None
+    try:
+        return client.update(engine.paths, plan)
+    except Conflict:
         if state(engine, record).is_up:
-            warnings = client.update(engine.paths, plan)
-        with engine.records.transaction():
-            engine.records.update_container(
-                record.id,
-                spec=render(to_record(spec)),
-                launch=launch_record(plan, effective_mounts(record)),
-            )
-    return warnings
+            raise
+        return None  # it has just ended

@@ -8,30 +8,22 @@ import os
 import stat
 
 from .._base.errors import Invalid, NotFound
-from .._base.spec import to_record
-from .._base.values import replace
 from .._runtime.launch_plan import (
     DevicePlan,
-    HealthPlan,
     LaunchPlan,
-    LogPlan,
     MountPlan,
     ProcessPlan,
-    RestartPlan,
 )
-from .confinement import cgroup_path, device_rules, hostname, masked_paths, namespaces, read_only_paths, sysctls
-from .isolation import DEFAULT_PATH, RLIMITS
-from .option_fields import complete_health
-from .options import signal_number
+from .confinement import cgroup_path, hostname, masked_paths, namespaces, read_only_paths, sysctls
+from .isolation import DEFAULT_PATH, DEFAULT_SHM_BYTES
+from .live_plan import live_fields, live_process_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._base.paths import Paths
-    from .._base.spec import ContainerSpec, DeviceSpec, HealthSpec, MountSpec
+    from .._base.spec import ContainerSpec, DeviceSpec, MountSpec
     from .._store.records import ImageRecord
     from .image_facts import ImageConfig
-
-DEFAULT_STOP_TIMEOUT_S = 10
 
 
 def resolve(
@@ -41,7 +33,6 @@ def resolve(
     directory = paths.container(container_id)
     return LaunchPlan(
         container_id=container_id,
-        name=spec.name,
         instance=paths.instance,
         root_directory=directory,
         run_directory=paths.container_run(container_id),
@@ -56,17 +47,11 @@ def resolve(
         sysctls=sysctls(spec),
         namespaces=namespaces(spec),
         cgroup=cgroup_path(paths.cgroup, spec, container_id),
-        limits=to_record(spec.limits),
         privileged=spec.privileged,
         init=spec.init,
-        stop_signal=signal_number(spec.stop_signal or config.stop_signal or "SIGTERM", option="stop_signal"),
-        stop_timeout_s=DEFAULT_STOP_TIMEOUT_S if spec.stop_timeout_s is None else spec.stop_timeout_s,
-        restart=RestartPlan(spec.restart_policy, spec.restart_retries),
-        health=_health(complete_health(spec.health, config.health)),
-        log=LogPlan(f"{directory}/container.log", spec.log_max_size_bytes, spec.log_max_files),
         auto_remove=spec.auto_remove,
-        shm_size_bytes=spec.shm_size_bytes,
-        device_rules=device_rules(spec.device_rules),
+        shm_size_bytes=0 if spec.ipc_mode == "none" else spec.shm_size_bytes or DEFAULT_SHM_BYTES,
+        **live_fields(spec, config, container_id, directory),
     )
 
 
@@ -89,7 +74,6 @@ def _process(spec: ContainerSpec, config: ImageConfig, container_id: str) -> Pro
     if spec.tty:
         defaults["TERM"] = "xterm"
     image_env = dict(item.partition("=")[::2] for item in config.env if "=" in item)
-    limits = {**RLIMITS, **spec.ulimits}
     env = {**defaults, **image_env, **spec.env}
     for name, value in env.items():
         if "\0" in name + value:
@@ -104,18 +88,8 @@ def _process(spec: ContainerSpec, config: ImageConfig, container_id: str) -> Pro
         open_stdin=spec.interactive,
         capabilities=resolve_capabilities(("ALL",) if spec.privileged else spec.cap_add, spec.cap_drop),
         no_new_privileges=spec.no_new_privileges and not spec.privileged,
-        rlimits=tuple((name, soft, hard) for name, (soft, hard) in limits.items()),
-        oom_score_adj=spec.oom_score_adj,
+        **live_process_fields(spec),
         apparmor="" if spec.apparmor == "unconfined" else spec.apparmor,
-    )
-
-
-def _health(spec: HealthSpec | None) -> HealthPlan | None:
-    if spec is None or spec.test[:1] == ("NONE",) or len(spec.test) < 2:
-        return None
-    args = ("/bin/sh", "-c", spec.test[1]) if spec.test[0] == "CMD-SHELL" else spec.test[1:]
-    return HealthPlan(
-        args, spec.interval_ns, spec.timeout_ns, spec.start_period_ns, spec.start_interval_ns, spec.retries
     )
 
 
@@ -152,17 +126,4 @@ def mount_plan(paths: Paths, mount: MountSpec) -> MountPlan:
         mount.read_only,
         ("rbind" if mount.recursive else "bind", "nodev", "nosuid"),
         propagation=mount.propagation,
-    )
-
-
-def with_limits(plan: LaunchPlan, spec: ContainerSpec) -> LaunchPlan:
-    """The plan after a live change of the spec: what a later start, of a restart policy too, must know."""
-    timeout_s = DEFAULT_STOP_TIMEOUT_S if spec.stop_timeout_s is None else spec.stop_timeout_s
-    stop_signal = signal_number(spec.stop_signal, option="stop_signal") if spec.stop_signal else plan.stop_signal
-    return replace(
-        plan,
-        limits=to_record(spec.limits),
-        restart=RestartPlan(spec.restart_policy, spec.restart_retries),
-        stop_signal=stop_signal,
-        stop_timeout_s=timeout_s,
     )

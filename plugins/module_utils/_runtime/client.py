@@ -223,26 +223,13 @@ def _stop_by_kernel(paths: Paths, container_id: str, signal: int, timeout_s: flo
 
 
 def update(paths: Paths, plan: LaunchPlan) -> tuple[str, ...]:
-    """Give a running container the plan's limits, restart policy, log sizes, name and stop settings. Warnings."""
-    request = {
-        "op": "update",
-        "name": plan.name,
-        "limits": plan.limits,
-        "restart": to_record(plan.restart),
-        "log": to_record(plan.log),
-        "stop_signal": plan.stop_signal,
-        "stop_timeout_s": plan.stop_timeout_s,
-    }
-    answer = _ask_monitor(paths, plan.container_id, request)
-    if answer is not None:
-        return tuple(str(warning) for warning in answer["warnings"])
-    record = state.read_state(paths.container_run(plan.container_id))
-    if record is None or not state.init_alive(record):
-        raise Conflict(f"update container {plan.name}: it is not running")
-    from .._kernel.cgroup_host import detect
-    from .._kernel.cgroups import Cgroup
+    """Give a running container all of the plan that it can take over without a restart (`with_live_part`). Warnings.
 
-    return Cgroup(detect(), plan.cgroup).set(plan.limits)
+    All or nothing. Raises Conflict where it does not run, and for a limit below what is in use.
+    """
+    from .live_update import update as update_live
+
+    return update_live(paths, plan, lambda request: _ask_monitor(paths, plan.container_id, request))
 
 
 def wait(paths: Paths, container_id: str, *, timeout_s: float = 0) -> int:

@@ -47,13 +47,13 @@ class ContainerLog:
         lost = self._file.lost_bytes if self._file is not None else 0
         return lost + (self._driver.lost_bytes if self._driver else 0)
 
-    def configure(self, plan: LaunchPlan, log: LogPlan) -> None:
-        """Take over everything but the path and the driver."""
-        self._log = {**log.fields(), "path": self._log["path"], "driver": self._log["driver"]}
+    def configure(self, log: dict[str, Any]) -> None:
+        """Take over everything but the path and the driver, which are the same; of the plan its name, too."""
+        self._log = log
         if self._file is not None:
-            self._file.configure(log)
+            self._file.configure(LogPlan(**log))
         if self._driver is not None:
-            self._driver.configure(plan, log)
+            self._driver.configure(self._plan(), LogPlan(**log))
 
     def write(self, stream: str, data: bytes) -> None:
         """Take a piece of output."""

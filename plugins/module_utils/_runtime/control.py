@@ -6,7 +6,7 @@ stop     signal, timeout_s          answered with the exit record when the conta
 kill     signal                     answered at once
 wait                                answered with the exit record
 attach   rows, columns              answered, then streams
-update   limits, restart, log, ...  answered with the kernel's warnings
+update   plan, as JSON in a string  answered with the pid of init, 0 while there is none
 ping                                answered with the monitor's pid
 """
 
@@ -16,10 +16,15 @@ import os
 
 from .._base import codec
 from .._base.errors import Conflict, HullError, Invalid
-from .._base.values import replace
+from .._base.values import to_record
+from .._sys.process_title import set_title
 from . import protocol
 from .clients import Client
-from .launch_plan import LogPlan, RestartPlan, from_record
+from .health_monitor import HealthMonitor
+from .launch_plan import plan_from_record
+from .launch_worker import facts_of
+from .plan_file import write_plan
+from .worker import call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +64,7 @@ def _wait(_monitor: Monitor, client: Client, _request: dict[str, Any]) -> None:
 
 def _attach(monitor: Monitor, client: Client, request: dict[str, Any]) -> None:
     if monitor.streams is None:
-        raise Conflict(f"attach to container {monitor.plan.name}: it is not running")
+        raise Conflict(f"attach to container {monitor.facts['name']}: it is not running")
     client.send(protocol.encode_json(protocol.ANSWER, {"tty": monitor.plan.process.tty}))
     client.attached = True
     rows, columns = int(request.get("rows", 0)), int(request.get("columns", 0))
@@ -68,28 +73,35 @@ def _attach(monitor: Monitor, client: Client, request: dict[str, Any]) -> None:
 
 
 def _update(monitor: Monitor, _client: Client, request: dict[str, Any]) -> dict[str, Any]:
-    warnings: tuple[str, ...] = ()
-    plan = monitor.plan
-    limits = request.get("limits")
-    if limits is not None:
-        if monitor.run is not None:
-            changed = {name: value for name, value in limits.items() if plan.limits.get(name) != value}
-            warnings = monitor.run.cgroup.set(changed) if changed else ()
-        plan = replace(plan, limits={**plan.limits, **limits})
-    if request.get("restart") is not None:
-        plan = replace(plan, restart=from_record(RestartPlan, request["restart"]))
-    if request.get("log") is not None and monitor.log is not None:
-        plan = replace(plan, log=from_record(LogPlan, request["log"]))
-        assert plan.log is not None
-        monitor.log.configure(plan, plan.log)
-    plan = replace(
-        plan,
-        name=str(request.get("name", plan.name)),
-        stop_signal=int(request.get("stop_signal", plan.stop_signal)),
-        stop_timeout_s=int(request.get("stop_timeout_s", plan.stop_timeout_s)),
-    )
-    monitor.plan = plan
-    return {"warnings": list(warnings)}
+    """The kernel's part has been done by the client."""
+    before, text = monitor.facts, str(request["plan"])
+    facts = call(lambda: _keep_plan(before["run_directory"], text))
+    trouble = "the process that keeps its plan was killed" if facts is None else facts.get("trouble")
+    if trouble:
+        raise Conflict(f"update container {before['name']}: {trouble}")
+    monitor.facts = {**before, **facts}
+    if facts["name"] != before["name"]:
+        set_title(f"hull-monitor {facts['name']} {facts['run_directory']}")
+    if monitor.log is not None and facts["log"]:
+        monitor.log.configure(facts["log"])
+    if monitor.run is not None and facts["health"] != before["health"]:
+        if monitor.health is not None:
+            monitor.health.change()
+        else:
+            monitor.health = HealthMonitor(monitor)
+        monitor.write_state("running")
+    monitor.ask_policy()
+    return {"pid": monitor.run.pid if monitor.run is not None else 0}
+
+
+def _keep_plan(run_directory: str, text: str) -> dict[str, Any]:
+    """In a child: the plan's file, for restarts and the next monitor. What the monitor needs of it all the time."""
+    try:
+        plan = plan_from_record(codec.parse(text, source="a plan"))
+        write_plan(run_directory, to_record(plan))
+    except (HullError, OSError) as error:
+        return {"trouble": str(error)}
+    return facts_of(plan)
 
 
 def _ping(_monitor: Monitor, _client: Client, _request: dict[str, Any]) -> dict[str, Any]:

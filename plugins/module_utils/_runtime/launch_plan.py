@@ -10,7 +10,7 @@ same container again. Paths are absolute on the host, except targets, which are 
 from __future__ import annotations
 
 from .._base.ports import PortPlan as PortPlan
-from .._base.values import Value
+from .._base.values import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +148,22 @@ class LaunchPlan(Value):
     device_rules: tuple[tuple[str, int, int, str], ...] = ()  # (a b or c, major, minor, access); -1: all
     finisher: tuple[str, ...] = ()  # executed by the monitor after the final exit, if nobody else cleans up
     providers: dict[str, str] = {}  # namespace to the run directory of the container whose it is: `join` at each launch
+
+    @property
+    def allowed_devices(self) -> list[tuple[str, int, int, str]]:
+        """What the devices cgroup allows beside the default devices."""
+        shown = [(device.kind, device.major, device.minor, device.access) for device in self.devices]
+        return [*shown, *self.device_rules]
+
+
+def with_live_part(plan: LaunchPlan, wanted: LaunchPlan) -> LaunchPlan:
+    """The plan of a running container with all that it can take over of another one. Pure."""
+    process = replace(plan.process, rlimits=wanted.process.rlimits, oom_score_adj=wanted.process.oom_score_adj)
+    log = plan.log
+    if log is not None and wanted.log is not None:
+        log = replace(wanted.log, path=log.path, driver=log.driver)
+    names = ("name", "limits", "device_rules", "stop_signal", "stop_timeout_s", "restart", "health")
+    return replace(plan, process=process, log=log, **{name: getattr(wanted, name) for name in names})
 
 
 _NESTED: dict[str, type[Value]] = {

@@ -95,11 +95,7 @@ def _launch(run: Launch, host: CgroupHost, seccomp: bytes, rows: int, columns: i
     run.warnings += cgroup.create(plan.limits)
     run.on_undo(cgroup.remove)
     run.on_undo(cgroup.kill)
-    allow_devices(
-        cgroup,
-        [(device.kind, device.major, device.minor, device.access) for device in plan.devices] + [*plan.device_rules],
-        privileged=plan.privileged,
-    )
+    allow_devices(cgroup, plan.allowed_devices, privileged=plan.privileged)
     opened: list[int] = []
     sources = Sources()
     channel, far_end = handshake.make_pair()

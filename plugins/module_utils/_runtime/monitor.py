@@ -26,7 +26,6 @@ from marshal import loads
 from time import monotonic_ns, sleep, time_ns
 
 from .._base.errors import Conflict, HullError
-from .._base.values import to_record
 from .._kernel.cgroup_host import CgroupHost
 from .._kernel.cgroups import Cgroup
 from .._kernel.processes import children, foreign_status, send_signal, shell_status
@@ -38,8 +37,8 @@ from .handover import STREAMS, unpacked
 from .health_monitor import HealthMonitor
 from .launch_plan import LaunchPlan, RestartPlan
 from .launcher import take_down, to_ports
-from .plan_file import read_plan, write_plan
-from .restart import RestartState
+from .plan_file import read_plan
+from .restart import RestartState, wants_restart
 from .run_directory import remove_run_directory
 from .streams import Streams
 from .wiring import Wiring
@@ -122,11 +121,6 @@ class Monitor:
     def plan(self) -> LaunchPlan:
         """The plan, read from its file each time."""
         return self._read_plan()
-
-    @plan.setter
-    def plan(self, plan: LaunchPlan) -> None:
-        write_plan(plan.run_directory, to_record(plan))
-        self.facts.update(launch_worker.facts_of(plan))
 
     def _read_plan(self) -> LaunchPlan:
         return read_plan(self.facts["run_directory"])
@@ -383,9 +377,7 @@ class Monitor:
         """End the container for good: its signal first, SIGKILL to all of it after the timeout."""
         self.stopping = True
         if self.loop.has_timer("restart"):
-            self.loop.cancel_timer("restart")
-            self._write_exit()
-            self.loop.finished = True
+            self._stay_down()
             return
         if self.run is None:
             return
@@ -395,6 +387,21 @@ class Monitor:
             self._kill_all()
         else:
             self.loop.set_timer("stop-kill", timeout_ns, self._kill_all)
+
+    def _stay_down(self) -> None:
+        """Do without the restart that is waited for."""
+        self.loop.cancel_timer("restart")
+        self._write_exit()
+        self.loop.finished = True
+
+    def ask_policy(self) -> None:
+        """The restart policy has changed: it may not want the restart any more that is waited for."""
+        policy = RestartPlan(*self.facts["restart"])
+        restarts = self.restarts.count - 1
+        if self.loop.has_timer("restart") and not wants_restart(
+            policy, exit_code=self.last["exit_code"], restarts=restarts
+        ):
+            self._stay_down()
 
     def _thaw(self) -> None:
         if self.run is not None and self.run.cgroup.is_frozen():

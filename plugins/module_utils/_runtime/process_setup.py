@@ -83,19 +83,20 @@ def environment(process: ProcessPlan, identity: Identity) -> dict[bytes, bytes]:
     return result
 
 
-def set_limits(process: ProcessPlan) -> tuple[str, ...]:
-    """Set the resource limits; what this host does not allow to raise is set as high as allowed, with a warning."""
+def set_limits(process: ProcessPlan, pid: int = 0) -> tuple[str, ...]:
+    """Set the resource limits of the caller, or of another process that runs; what this host does not allow to raise
+    is set as high as allowed, with a warning."""
     warnings = []
     for name, soft, hard in process.rlimits:
         number = RLIMITS.get(name)
         if number is None:
             raise LaunchError(f"ulimits: {name!r} is not a resource limit")
         try:
-            prlimit(0, number, (soft, hard))
+            prlimit(pid, number, (soft, hard))
         except OSError as error:
             if error.errno != EPERM:
                 raise LaunchError(f"ulimits: {name} {soft}:{hard}: {errorcode.get(error.errno or 0, error)}") from error
-            lower = _lower_limit(number, soft, hard)
+            lower = _lower_limit(number, soft, hard, pid)
             if name != "nofile" or lower[1] < soft:  # the engine's own default hard limit of files is a wish
                 warnings.append(
                     f"ulimits: {name} {soft}:{hard} is more than this host allows; it is {lower[0]}:{lower[1]}"
@@ -118,11 +119,11 @@ def raise_hard_limits(process: ProcessPlan, pid: int) -> None:
                 pass
 
 
-def _lower_limit(number: int, soft: int, hard: int) -> tuple[int, int]:
-    present = prlimit(0, number)[1]
+def _lower_limit(number: int, soft: int, hard: int, pid: int) -> tuple[int, int]:
+    present = prlimit(pid, number)[1]
     most = present if hard == -1 else hard if present == -1 else min(hard, present)
     least = most if soft == -1 else soft if most == -1 else min(soft, most)
-    prlimit(0, number, (least, most))
+    prlimit(pid, number, (least, most))
     return least, most
 
 

@@ -294,6 +294,6 @@ def test_a_change_of_address_and_tag_while_it_is_open(logged: Callable[..., Logg
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(other)
         receiver.settimeout(5)
-        log.configure(case.plan, replace(case.log_plan, address=f"unixgram://{other}", tag="new"))
+        log.configure(replace(case.log_plan, address=f"unixgram://{other}", tag="new").fields())
         log.write("stdout", b"moved\n")
         assert f" new[{os.getpid()}]: moved" in receiver.recv(65536).decode()
