@@ -8,7 +8,7 @@ One table, `FIELDS`. The kinds and the default comparisons are docker_container'
 from __future__ import annotations
 
 from .._base.spec import MountSpec, to_record
-from .._base.values import Value
+from .._base.values import Value, replace
 from .health_options import complete_health
 
 TYPE_CHECKING = False
@@ -167,9 +167,10 @@ def _health(spec: ContainerSpec, config: ImageConfig) -> dict[str, Any] | None:
 
 
 def _mounts(spec: ContainerSpec, config: ImageConfig) -> tuple[MountSpec, ...]:
-    """Also the volumes without a name that the image asks for."""
+    """Also the volumes without a name that the image asks for. Whether a directory was to be made says nothing of it."""
     taken = {mount.target for mount in spec.mounts}
-    return spec.mounts + tuple(MountSpec("volume", path) for path in config.volumes if path not in taken)
+    own = tuple(replace(mount, create_source=False) for mount in spec.mounts)
+    return own + tuple(MountSpec("volume", path) for path in config.volumes if path not in taken)
 
 
 def _volumes(spec: ContainerSpec, config: ImageConfig) -> tuple[MountSpec, ...]:
