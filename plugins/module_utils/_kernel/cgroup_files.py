@@ -35,6 +35,7 @@ class Setting(Value):
 
     `without` says what is done where this kernel does not have the file: None is an error, a text a warning, an empty
     text nothing at all. `instead_of_empty` is what means the same as an empty value to a kernel that refuses that.
+    `back` takes the write back where writing the file's earlier content would not.
     """
 
     option: str
@@ -42,6 +43,7 @@ class Setting(Value):
     value: str
     without: str | None = None
     instead_of_empty: str = ""
+    back: str = ""
 
     def write(self, value: str) -> None:
         """Write the value, this setting's own or an earlier one, in the way that the kernel takes it. OSError out."""
@@ -126,7 +128,7 @@ def apply(settings: list[Setting], *, undo: bool) -> tuple[str, ...]:
     done: list[tuple[Setting, str]] = []
     for setting in settings:
         try:
-            before = read_or_none(setting.path) if undo else None
+            before = (setting.back or read_or_none(setting.path)) if undo else None
             setting.write(setting.value)
         except OSError as error:
             if error.errno == errno.ENOENT and setting.without is not None:

@@ -12,6 +12,7 @@ from .cgroup_files import read_or_none, read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 _CONTROLLERS = frozenset(
@@ -81,14 +82,20 @@ _NEEDS = (
     ("memory_bytes", "memory", "memory"),
     ("memory_swap_bytes", "memory_swap", "memory"),
     ("memory_reservation_bytes", "memory_reservation", "memory"),
+    ("memory_swappiness", "memory_swappiness", "memory"),
+    ("oom_kill_disable", "oom_killer", "memory"),
     ("cpu_quota_us", "cpus", "cpu"),
     ("cpu_shares", "cpu_shares", "cpu"),
     ("cpuset_cpus", "cpuset_cpus", "cpuset"),
     ("cpuset_mems", "cpuset_mems", "cpuset"),
     ("pids", "pids_limit", "pids"),
     ("blkio_weight", "blkio_weight", "blkio"),
+    ("read_bps", "device_read_bps", "blkio"),
+    ("write_bps", "device_write_bps", "blkio"),
+    ("read_iops", "device_read_iops", "blkio"),
+    ("write_iops", "device_write_iops", "blkio"),
 )
-_DEFAULT_PIDS = 2048
+_PAIRS = (("memory_bytes", "memory_swap_bytes"), ("cpu_quota_us", "cpu_period_us"))
 _KERNEL_OPTIONS = {
     "memory": "CONFIG_MEMCG",
     "cpu": "CONFIG_CGROUP_SCHED",
@@ -100,21 +107,42 @@ _KERNEL_OPTIONS = {
 }
 
 
-def missing_controllers(host: CgroupHost, limits: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Which of the limits this host can't keep at all: (option, controller, cure). Makes nothing.
+def unkept_limits(
+    host: CgroupHost, limits: dict[str, Any], withheld: Iterable[str] = (), obstacle: str = ""
+) -> tuple[str, ...]:
+    """A warning, with the cure, for each limit whose controller the host does not have or withholds from the cgroup.
 
-    The default limit of processes is not counted: without a pids controller it is dropped with a warning.
+    The container runs without such a limit. `obstacle` is why controllers are withheld.
     """
-    return [(option, name, cure(name)) for option, name in needed_controllers(limits) if not host.has(name)]
+    warnings = []
+    for option, controller in needed_controllers(limits):
+        if not host.has(controller):
+            text = f"this host has no {controller} cgroup controller, there is no limit; {cure(controller)}"
+        elif ("io" if controller == "blkio" else controller) in withheld:
+            why = obstacle or "see cgroup.subtree_control of the cgroups above it"
+            text = f"the {controller} controller is not passed on to the container's cgroup, there is no limit; {why}"
+        else:
+            continue
+        warnings.append(f"{option}: {text}")
+    return tuple(warnings)
 
 
 def needed_controllers(limits: dict[str, Any]) -> list[tuple[str, str]]:
-    """(option, controller) for each limit that can't be dropped silently; the default number of processes can."""
+    """(option, controller) for each limit that is one; no list or rate, -1 and, but for swappiness, 0 are none."""
     return [
         (option, controller)
         for field, option, controller in _NEEDS
-        if (value := limits.get(field)) and value != -1 and not (field == "pids" and value == _DEFAULT_PIDS)
+        if (value := limits.get(field, -1)) != -1 and (value or field == "memory_swappiness")
     ]
+
+
+def changed_limits(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """What `Cgroup.set` must be given to get from one to the other: what differs, and what belongs to it. Pure."""
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    for pair in _PAIRS:
+        if not changed.keys().isdisjoint(pair):
+            changed.update((name, after[name]) for name in pair if name in after)
+    return changed
 
 
 def cure(controller: str, proc_cgroups: str | None = None) -> str:

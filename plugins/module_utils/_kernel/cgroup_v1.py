@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 
 from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, write_text
+from .cgroup_rates import throttles
 from .cgroup_sets import check_set
 
 TYPE_CHECKING = False
@@ -28,9 +29,17 @@ NO_WEIGHT = (
     "blkio_weight: no I/O scheduler with weights on this kernel, the weight has no effect; use the bfq scheduler"
 )
 
+NO_SWAPPINESS = "memory_swappiness: this kernel has none for each cgroup, it has no effect; set vm.swappiness"
+NO_OOM_CONTROL = (
+    "oom_killer: this kernel always kills where memory runs out, it has no effect; raise memory or use oom_score_adj"
+)
+NO_QUOTA = "cpus: this kernel has no CPU quotas, there is no limit; use one built with CONFIG_CFS_BANDWIDTH"
+DEFAULT_PERIOD_US = 100_000
+
 
 def memory(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """memory.limit_in_bytes and memory.memsw.limit_in_bytes in the order that keeps the one below the other."""
+    """memory.limit_in_bytes and memory.memsw.limit_in_bytes in the order that keeps the one below the other, then
+    memory.soft_limit_in_bytes, memory.swappiness and memory.oom_control."""
     settings = []
     if "memory_bytes" in limits or "memory_swap_bytes" in limits:
         settings = _memory_and_swap(directory, limits, fresh=fresh)
@@ -38,6 +47,17 @@ def memory(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setti
     if reservation or (reservation == 0 and not fresh):
         value = str(reservation) if reservation > 0 else "-1"
         settings.append(Setting("memory_reservation", directory + "/memory.soft_limit_in_bytes", value))
+    swappiness = limits.get("memory_swappiness")
+    if swappiness is not None and (swappiness >= 0 or not fresh):
+        given = swappiness >= 0
+        value = str(swappiness) if given else read_or_none(os.path.dirname(directory) + "/memory.swappiness") or "60"
+        path = directory + "/memory.swappiness"
+        settings.append(Setting("memory_swappiness", path, value, NO_SWAPPINESS if given else ""))
+    disable = limits.get("oom_kill_disable")
+    if disable or (disable is not None and not fresh):
+        path = directory + "/memory.oom_control"
+        back = str(read_table(path).get("oom_kill_disable", 0))
+        settings.append(Setting("oom_killer", path, str(int(disable)), NO_OOM_CONTROL if disable else "", back=back))
     return settings
 
 
@@ -71,19 +91,29 @@ def _finite(value: int) -> int:
 def cpu(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
     """cpu.shares, cpu.cfs_period_us, cpu.cfs_quota_us."""
     settings = []
-    shares, quota_us = limits.get("cpu_shares"), limits.get("cpu_quota_us")
+    shares = limits.get("cpu_shares")
     if shares or (shares == 0 and not fresh):
         settings.append(Setting("cpu_shares", directory + "/cpu.shares", str(shares or 1024)))
-    if quota_us or (quota_us == 0 and not fresh):
-        period_us = limits.get("cpu_period_us") or 100_000
-        without = None if quota_us > 0 else ""  # a kernel without quotas has none to lift
-        # Without a quota any period is valid, so the pair is never wrong in between.
-        if not fresh:
-            settings.append(Setting("cpus", directory + "/cpu.cfs_quota_us", "-1", without))
-        settings.append(Setting("cpus", directory + "/cpu.cfs_period_us", str(period_us), without))
-        if quota_us > 0:
-            settings.append(Setting("cpus", directory + "/cpu.cfs_quota_us", str(quota_us)))
+    if "cpu_quota_us" not in limits and "cpu_period_us" not in limits:
+        return settings
+    quota_path, period_path = directory + "/cpu.cfs_quota_us", directory + "/cpu.cfs_period_us"
+    quota_us = limits["cpu_quota_us"] if "cpu_quota_us" in limits else max(read_int(quota_path), 0)
+    period_us = limits.get("cpu_period_us") or DEFAULT_PERIOD_US
+    if fresh and quota_us <= 0 and period_us == DEFAULT_PERIOD_US:
+        return settings
+    without = quota_warning(quota_us, period_us)
+    # Without a quota any period is valid, so the pair is never wrong in between.
+    if not fresh:
+        settings.append(Setting("cpus", quota_path, "-1", without))
+    settings.append(Setting("cpu_period", period_path, str(period_us), without))
+    if quota_us > 0:
+        settings.append(Setting("cpus", quota_path, str(quota_us), without))
     return settings
+
+
+def quota_warning(quota_us: int, period_us: int) -> str:
+    """What to say where the kernel has no quotas: nothing if none is wanted."""
+    return NO_QUOTA if quota_us > 0 or period_us != DEFAULT_PERIOD_US else ""
 
 
 def cpuset(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
@@ -113,14 +143,15 @@ def pids(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting
 
 
 def blkio(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """blkio.bfq.weight, or blkio.weight of kernels before 5.0; Docker's range 10 to 1000 is theirs too."""
+    """blkio.bfq.weight, or blkio.weight of kernels before 5.0, with Docker's range 10 to 1000; then the rates."""
+    settings = throttles(directory, limits, fresh=fresh)
     weight = limits.get("blkio_weight")
-    if not weight and (weight is None or fresh):
-        return []
-    old = directory + "/blkio.weight"
-    path = old if os.path.exists(old) else directory + "/blkio.bfq.weight"
-    default = 500 if path == old else 100
-    return [Setting("blkio_weight", path, str(weight or default), NO_WEIGHT)]
+    if weight or (weight is not None and not fresh):
+        old = directory + "/blkio.weight"
+        path = old if os.path.exists(old) else directory + "/blkio.bfq.weight"
+        default = 500 if path == old else 100
+        settings.append(Setting("blkio_weight", path, str(weight or default), NO_WEIGHT if weight else ""))
+    return settings
 
 
 SETTINGS = {"memory": memory, "cpu": cpu, "cpuset": cpuset, "pids": pids, "blkio": blkio}

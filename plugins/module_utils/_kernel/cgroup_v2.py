@@ -15,8 +15,9 @@ import os
 
 from .._base.errors import Conflict
 from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, write_text
+from .cgroup_rates import io_max
 from .cgroup_sets import check_set
-from .cgroup_v1 import pids, pids_usage, swap_total
+from .cgroup_v1 import DEFAULT_PERIOD_US, NO_OOM_CONTROL, NO_SWAPPINESS, pids, pids_usage, quota_warning, swap_total
 from .failures import syscall_error
 
 TYPE_CHECKING = False
@@ -32,7 +33,10 @@ MIN_SHARES, MAX_SHARES, DEFAULT_SHARES = 2, 262_144, 1024
 
 
 def memory(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """memory.max, memory.swap.max (swap alone, without the memory) and memory.low."""
+    """memory.max, memory.swap.max (swap alone, without the memory) and memory.low.
+
+    Version 2 has no file for swappiness and none to keep the kernel from killing; asking for those gives the warnings.
+    """
     settings = []
     if "memory_bytes" in limits or "memory_swap_bytes" in limits:
         given = limits.get("memory_bytes")
@@ -47,6 +51,11 @@ def memory(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setti
     reservation = limits.get("memory_reservation_bytes")
     if reservation or (reservation == 0 and not fresh):
         settings.append(Setting("memory_reservation", directory + "/memory.low", str(max(reservation, 0))))
+    if limits.get("memory_swappiness", -1) >= 0:
+        value = str(limits["memory_swappiness"])
+        settings.append(Setting("memory_swappiness", directory + "/memory.swappiness", value, NO_SWAPPINESS))
+    if limits.get("oom_kill_disable"):
+        settings.append(Setting("oom_killer", directory + "/memory.oom_control", "1", NO_OOM_CONTROL))
     return settings
 
 
@@ -70,16 +79,23 @@ def weight_from_shares(shares: int) -> int:
 def cpu(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
     """cpu.weight and cpu.max."""
     settings = []
-    shares, quota_us = limits.get("cpu_shares"), limits.get("cpu_quota_us")
+    shares = limits.get("cpu_shares")
     if shares or (shares == 0 and not fresh):
         weight = weight_from_shares(shares or DEFAULT_SHARES)
         settings.append(Setting("cpu_shares", directory + "/cpu.weight", str(weight)))
-    if quota_us or (quota_us == 0 and not fresh):
-        quota = str(quota_us) if quota_us > 0 else "max"
-        value = f"{quota} {limits.get('cpu_period_us') or 100_000}"
-        without = None if quota_us > 0 else ""  # a kernel without quotas has none to lift
-        settings.append(Setting("cpus", directory + "/cpu.max", value, without))
+    if "cpu_quota_us" in limits or "cpu_period_us" in limits:
+        path = directory + "/cpu.max"
+        quota_us = limits["cpu_quota_us"] if "cpu_quota_us" in limits else _quota_us(path)
+        period_us = limits.get("cpu_period_us") or DEFAULT_PERIOD_US
+        if not fresh or quota_us > 0 or period_us != DEFAULT_PERIOD_US:
+            value = f"{quota_us if quota_us > 0 else 'max'} {period_us}"
+            settings.append(Setting("cpus", path, value, quota_warning(quota_us, period_us)))
     return settings
+
+
+def _quota_us(path: str) -> int:
+    quota = (read_or_none(path) or "max").split()[0]
+    return 0 if quota == "max" else int(quota)
 
 
 def cpuset(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
@@ -107,15 +123,16 @@ def weight_from_blkio(weight: int) -> int:
 
 
 def io(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """io.bfq.weight (same scale as Docker's) where the kernel has it, else io.weight."""
+    """io.bfq.weight (same scale as Docker's) where the kernel has it, else io.weight; then io.max."""
+    settings = io_max(directory, limits, fresh=fresh)
     weight = limits.get("blkio_weight")
     if not weight and (weight is None or fresh):
-        return []
+        return settings
     bfq = directory + "/io.bfq.weight"
     if os.path.exists(bfq):
-        return [Setting("blkio_weight", bfq, str(weight or 100))]
+        return [*settings, Setting("blkio_weight", bfq, str(weight or 100))]
     value = weight_from_blkio(weight) if weight else 100
-    return [Setting("blkio_weight", directory + "/io.weight", str(value), NO_WEIGHT)]
+    return [*settings, Setting("blkio_weight", directory + "/io.weight", str(value), NO_WEIGHT if weight else "")]
 
 
 _ORDER = ("memory", "io", "cpu", "cpuset", "pids")

@@ -8,8 +8,10 @@ once; `Cgroup` works on all trees at the same time, so that its callers need not
 
 A container's cgroup is a plain directory `hull/<id>` below the root of each tree. On a host with systemd that is
 beside its slices: systemd leaves cgroups that it did not make alone, and does not take back a controller that our
-`hull` passes on, because the kernel refuses (EBUSY). Only what lies below our own parent is ever made, emptied or
-removed; the one thing written outside is `cgroup.subtree_control` of the version 2 root, where controllers are enabled.
+`hull` passes on, because the kernel refuses (EBUSY). A container may have another parent (`cgroup_parent`), at any
+depth. Missing parents are made, marked with an extended attribute, and removed with the last container below them.
+Only what we made is ever emptied or removed; the one thing written elsewhere is `cgroup.subtree_control` of version 2
+on the way from the root to the container, where controllers are enabled.
 
 Not here: which limits are sensible (`_engine`), device rules (`cgroup_devices.py`).
 """
@@ -24,7 +26,7 @@ from .._base.errors import Conflict, Invalid, SyscallError, Timeout, Unsupported
 from .._base.values import Value
 from . import cgroup_files, cgroup_v1, cgroup_v2
 from .cgroup_files import read_or_none, read_table, wait_until, write_text
-from .cgroup_host import CgroupHost, cure, detect, missing_controllers, needed_controllers
+from .cgroup_host import CgroupHost, cure, detect, unkept_limits
 from .failures import syscall_error
 from .frozen import says_frozen
 
@@ -41,7 +43,6 @@ __all__ = [
     "cure",
     "detect",
     "enter_supervisor",
-    "missing_controllers",
     "remove_if_empty",
 ]
 
@@ -49,6 +50,10 @@ _SIGKILL = 9
 _TRIES = 10
 _FREEZE_TO_KILL_S = 0.1
 DEADLINE_S = 10.0
+_MADE_BY_US = "trusted.hull"
+_NO_KERNEL_MEMORY = (
+    "kernel_memory: kernels no longer have a limit of its own for it, it has no effect; memory counts the kernel's too"
+)
 
 
 class Usage(Value):
@@ -75,8 +80,8 @@ class Usage(Value):
 class Cgroup:
     """One container's cgroup in all hierarchies. Holds no descriptors; making the object touches nothing.
 
-    `path` is `hull/<id>` (`Paths.cgroup` and the container's id). Any process may make a second object for the same
-    path and use it, for instance after the monitor's death.
+    `path` is the parent, `Paths.cgroup` or the container's own choice, and the container's id. Any process may make a
+    second object for the same path and use it, for instance after the monitor's death.
     """
 
     def __init__(self, host: CgroupHost, path: str) -> None:
@@ -101,27 +106,25 @@ class Cgroup:
     def create(self, limits: dict[str, Any]) -> tuple[str, ...]:
         """Make the cgroup with its limits, return warnings. After an error nothing of it remains.
 
-        An empty one left by a crash is replaced. Raises Conflict where processes live in it, Unsupported and Invalid
-        (naming the option) for limits that the host can't keep, Denied without the right to.
+        An empty one left by a crash is replaced. A limit that the host can't keep is a warning that names the option
+        and the cure. Raises Conflict where processes live in it, Invalid (naming the option) for a value that the
+        kernel refuses, Denied without the right to.
         """
         _check(limits)
         if not self._roots:
             raise Unsupported("no cgroup hierarchy is mounted", hint="mount -t cgroup2 none /sys/fs/cgroup")
-        self._refuse_missing(limits)
         made: list[str] = []
         try:
             obstacles = [self._make(root, made) for root in self._roots]
-            warnings = self._refuse_withheld(limits, "".join(obstacles))
+            warnings = self._unkept(limits, "".join(obstacles))
             return warnings + cgroup_files.apply(self._settings(limits, fresh=True), undo=False)
         except BaseException:
             for directory in made:
                 cgroup_files.remove_tree(directory, time.monotonic() + 1)
-            remove_if_empty(self.host, self.path.partition("/")[0])
+            if self._in_own_parent():
+                remove_if_empty(self.host, self.path.partition("/")[0])
+            self._remove_parents()
             raise
-
-    def _refuse_missing(self, limits: dict[str, Any]) -> None:
-        for option, controller, hint in missing_controllers(self.host, limits):
-            raise Unsupported(f"{option}: this host has no {controller} cgroup controller", hint=hint)
 
     def _make(self, root: str, made: list[str]) -> str:
         """Make it in one hierarchy; what keeps version 2 from passing controllers on to it, or empty."""
@@ -157,18 +160,10 @@ class Cgroup:
         cgroup_files.remove_tree(directory, time.monotonic() + DEADLINE_S)
         cgroup_files.make_directory(directory)
 
-    def _refuse_withheld(self, limits: dict[str, Any], obstacle: str = "") -> tuple[str, ...]:
-        """Unsupported for a limit whose controller the host has, but this cgroup not; a warning for the default one."""
-        withheld = self._withheld()
-        for option, controller in needed_controllers(limits):
-            if ("io" if controller == "blkio" else controller) in withheld:
-                raise Unsupported(
-                    f"{option}: the {controller} controller is not passed on to cgroup {self.path}",
-                    hint=obstacle or "see cgroup.subtree_control of the cgroups above it",
-                )
-        if limits.get("pids", 0) > 0 and ("pids" in withheld or not self.host.has("pids")):
-            return ("pids_limit: there is no pids cgroup controller here, the number of processes is not limited",)
-        return ()
+    def _unkept(self, limits: dict[str, Any], obstacle: str = "") -> tuple[str, ...]:
+        """Warnings about limits that can't be kept here, whatever files there are."""
+        warnings = unkept_limits(self.host, limits, self._withheld(), obstacle)
+        return (*warnings, _NO_KERNEL_MEMORY) if limits.get("kernel_memory_bytes", 0) > 0 else warnings
 
     def _withheld(self) -> list[str]:
         """The version 2 controllers of the host that this cgroup does not have."""
@@ -198,10 +193,9 @@ class Cgroup:
         use that can't be reclaimed.
         """
         _check(limits)
-        self._refuse_missing(limits)
         self._must_exist()
-        warnings = self._refuse_withheld(limits)
-        if limits.get("memory_bytes", 0) > 0 and self._is_v2("memory"):
+        warnings = self._unkept(limits)
+        if limits.get("memory_bytes", 0) > 0 and self._is_v2("memory") and "memory" not in self._withheld():
             cgroup_v2.make_room(self.directory("memory"), limits["memory_bytes"])
         return warnings + cgroup_files.apply(self._settings(limits, fresh=False), undo=True)
 
@@ -348,6 +342,25 @@ class Cgroup:
         deadline = time.monotonic() + timeout_s
         for root in self._roots:
             cgroup_files.remove_tree(f"{root}/{self.path}", deadline)
+        self._remove_parents()
+
+    def _in_own_parent(self) -> bool:
+        """Whether the parent is the engine's (`Paths.cgroup`), which stays as long as its spawner does."""
+        parent, _, rest = self.path.partition("/")
+        return "/" not in rest and (parent == "hull" or parent.startswith("hull-"))
+
+    def _remove_parents(self) -> None:
+        """Remove those parents that were made for containers and have nothing in them any more."""
+        if self._in_own_parent():
+            return
+        for root in self._roots:
+            parent = os.path.dirname(self.path)
+            while parent and _is_made_by_us(f"{root}/{parent}"):
+                try:
+                    os.rmdir(f"{root}/{parent}")
+                except OSError:  # in use, or another has just removed it
+                    break
+                parent = os.path.dirname(parent)
 
     def usage(self) -> Usage:
         """What its processes have used; zeros where a controller is missing or the cgroup is gone."""
@@ -376,9 +389,20 @@ def _make_parents(root: str, path: str) -> None:
     for part in path.split("/")[:-1]:
         directory = f"{directory}/{part}"
         try:
-            cgroup_files.make_directory(directory)
+            made = cgroup_files.make_directory(directory)
+            if made:
+                os.setxattr(directory, _MADE_BY_US, b"1")
         except FileNotFoundError:
             return  # the next try begins from the top
+        except OSError:  # without the mark it is never removed
+            pass
+
+
+def _is_made_by_us(directory: str) -> bool:
+    try:
+        return os.getxattr(directory, _MADE_BY_US) == b"1"
+    except OSError:
+        return False
 
 
 def _move(pid: int, directory: str, name: str = "cgroup.procs") -> None:

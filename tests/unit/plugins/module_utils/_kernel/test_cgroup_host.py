@@ -4,9 +4,10 @@ from __future__ import annotations
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import (
     CgroupHost,
+    changed_limits,
     cure,
     detect,
-    missing_controllers,
+    unkept_limits,
 )
 
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
@@ -78,23 +79,66 @@ def test_nothing_mounted_is_told():
 
 def test_each_limit_without_a_controller_is_named_with_a_cure():
     host = CgroupHost("1", {"cpu": "/c"})
-    limits = {"memory_bytes": 1 << 26, "cpu_quota_us": 5000, "cpuset_cpus": "0", "pids": 50, "blkio_weight": 0}
-    missing = missing_controllers(host, limits)
-    assert [(option, controller) for option, controller, _ in missing] == [
-        ("memory", "memory"),
-        ("cpuset_cpus", "cpuset"),
-        ("pids_limit", "pids"),
+    limits = {
+        "memory_bytes": 1 << 26,
+        "memory_swappiness": 0,
+        "cpu_quota_us": 5000,
+        "cpuset_cpus": "0",
+        "pids": 2048,
+        "blkio_weight": 0,
+        "read_bps": {},
+        "write_iops": {"/dev/sda": 5},
+    }
+    warnings = unkept_limits(host, limits)
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "memory",
+        "memory_swappiness",
+        "cpuset_cpus",
+        "pids_limit",
+        "device_write_iops",
     ]
-    assert all(cure for _, _, cure in missing)
+    assert all("there is no limit; boot" in warning or "mount" in warning for warning in warnings)
 
 
-@pytest.mark.parametrize("limits", [{}, {"pids": 2048}, {"pids": -1}, {"memory_bytes": 0, "memory_swap_bytes": -1}])
-def test_defaults_and_no_limits_need_no_controller(limits):
-    assert missing_controllers(CgroupHost("", {}), limits) == []
+def test_a_limit_whose_controller_is_withheld_is_named_with_the_obstacle():
+    host = CgroupHost("2", {"memory": "/c", "io": "/c", "pids": "/c"}, "/c")
+    limits = {"memory_bytes": 1 << 26, "pids": 5, "blkio_weight": 10}
+    warnings = unkept_limits(host, limits, ["memory", "io"], "/c/x has processes itself")
+    assert [warning.partition(":")[0] for warning in warnings] == ["memory", "blkio_weight"]
+    assert all(warning.endswith("there is no limit; /c/x has processes itself") for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "limits", [{}, {"pids": -1}, {"memory_bytes": 0, "memory_swap_bytes": -1, "memory_swappiness": -1}]
+)
+def test_no_limits_need_no_controller(limits):
+    assert unkept_limits(CgroupHost("", {}), limits) == ()
 
 
 def test_the_io_controller_of_version_2_serves_the_blkio_weight():
-    assert missing_controllers(CgroupHost("2", {"io": "/c"}, "/c"), {"blkio_weight": 100}) == []
+    assert unkept_limits(CgroupHost("2", {"io": "/c"}, "/c"), {"blkio_weight": 100}) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ({"pids": 5, "cpu_shares": 9}, {"pids": 6, "cpu_shares": 9}, {"pids": 6}),
+        (
+            {"memory_bytes": 1, "memory_swap_bytes": 8},
+            {"memory_bytes": 2, "memory_swap_bytes": 8},
+            {"memory_bytes": 2, "memory_swap_bytes": 8},
+        ),
+        (
+            {"cpu_quota_us": 1000, "cpu_period_us": 5000},
+            {"cpu_quota_us": 1000, "cpu_period_us": 6000},
+            {"cpu_quota_us": 1000, "cpu_period_us": 6000},
+        ),
+        ({"read_bps": {"/dev/a": 1}}, {"read_bps": {}}, {"read_bps": {}}),
+        ({"pids": 5}, {"pids": 5}, {}),
+    ],
+)
+def test_what_belongs_together_changes_together(before, after, changed):
+    assert changed_limits(before, after) == changed
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ def test_a_host_without_hierarchies_gets_the_cure():
         Cgroup(CgroupHost("", {}), "hull/a").create({})
 
 
-def test_a_missing_controller_is_refused_before_anything_is_made(tmp_path):
+def test_a_limit_without_its_controller_is_a_warning_and_the_rest_is_applied(tmp_path):
     cgroup = Cgroup(CgroupHost("1", {"freezer": str(tmp_path)}), "hull/a")
-    with pytest.raises(errors.Unsupported, match="memory: this host has no memory cgroup controller; "):
-        cgroup.create({"memory_bytes": 1 << 26})
-    assert list(tmp_path.iterdir()) == []
+    (warning,) = cgroup.create({"memory_bytes": 1 << 26})
+    assert warning.startswith("memory: this host has no memory cgroup controller, there is no limit; ")
+    assert cgroup.exists()
 
 
 def test_swap_below_memory_is_refused_before_anything_is_made(tmp_path):
@@ -97,9 +97,15 @@ def test_version_2_limits_are_written_where_the_cgroup_has_the_controllers(tmp_p
 
 def test_a_controller_that_is_not_passed_on_is_named_with_the_option(tmp_path):
     directory, cgroup = made_version_2(tmp_path, "pids")
-    with pytest.raises(errors.Unsupported, match="memory: the memory controller is not passed on to cgroup hull/a"):
-        cgroup.set({"memory_bytes": 1 << 26, "pids": 50})
-    assert (directory / "pids.max").read_text() == "max\n"
+    (warning,) = cgroup.set({"memory_bytes": 1 << 26, "pids": 50})
+    assert warning.startswith("memory: the memory controller is not passed on to the container's cgroup")
+    assert (directory / "pids.max").read_text() == "50"
+
+
+def test_the_kernels_memory_has_no_limit_and_that_is_told(tmp_path):
+    _, cgroup = made_version_2(tmp_path, "memory pids")
+    (warning,) = cgroup.set({"kernel_memory_bytes": 1 << 26})
+    assert warning.startswith("kernel_memory: ")
 
 
 def test_the_default_number_of_processes_is_a_warning_where_pids_is_not_passed_on(tmp_path):
