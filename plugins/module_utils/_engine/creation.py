@@ -26,6 +26,7 @@ from .declared import launch_record
 from .image_facts import read_config
 from .mount_plans import plan_mounts
 from .resolve import resolve
+from .sensitive_mounts import refuse_store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     plan = resolve(engine.paths, spec, container_id, image, config)
     plan = replace(plan, process=replace(plan.process, seccomp_path=_seccomp(engine, spec, plan)))
     wanted = wanted_mounts(engine, spec, config)
+    refuse_store(engine.paths, wanted)
     if spec.userns_mode == "auto":
         from . import user_namespaces
 

@@ -18,6 +18,7 @@ from .._runtime.state import observe
 from .creation import BRIDGE_NETWORK
 from .declared import declared_spec, effective_mounts, etc_directory, launch_record, plan_of
 from .host_conditions import fit_to_host, shortcomings
+from .sensitive_mounts import warnings_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def start_container(
     reconcile(engine.paths, plan)
     _check_mounts(plan)
     fitting = fit_to_host(engine, record, spec, plan)
-    warnings = shortcomings(spec)
+    warnings = [*shortcomings(spec), *warnings_about(engine.paths, effective_mounts(record))]
     plan = _with_network(engine, record, spec, plan, warnings)
     _write_etc(engine, spec, plan, warnings)
     targets = {mount.target for mount in plan.mounts}
