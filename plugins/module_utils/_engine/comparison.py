@@ -128,13 +128,8 @@ def compare(
         if rule.parts and mode == ALLOW_MORE:
             want = {key: item for key, item in (want or {}).items() if part_name(option, key) in rules.given}
         if not matches(want, have, rule.kind, mode):
-            live = rule.live and not (rule.recreating and rule.recreating & _differing(want, have))
-            found.append(Difference(option, _plain(have, rule.kind), _plain(want, rule.kind), live))
+            found.append(Difference(option, _plain(have, rule.kind), _plain(want, rule.kind), rule.live))
     return found
-
-
-def _differing(wanted: dict[str, Any], actual: dict[str, Any]) -> set[str]:
-    return {key for key, value in wanted.items() if actual.get(key) != value}
 
 
 def _plain(value: Any, kind: str) -> Any:

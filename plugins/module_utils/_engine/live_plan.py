@@ -12,7 +12,6 @@ from .._base.values import replace
 from .._runtime.launch_plan import HealthPlan, LaunchPlan, RestartPlan
 from .confinement import device_rules
 from .health_options import complete_health
-from .health_options import complete_health
 from .isolation import RLIMITS
 from .log_plan import log_plan
 from .options import signal_number

@@ -74,10 +74,12 @@ def _numeric(address: str) -> str:
     host, colon, port = place.rpartition(":")
     if not colon or port.endswith("]"):  # [::1] without a port
         host, port = place, str(_SYSLOG_PORT)
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise Invalid(f"syslog-address {address}: {port!r} is not a port", option="log_options")
     try:
         style = SOCK_STREAM if kind == "tcp" else SOCK_DGRAM
         number = getaddrinfo(host.strip("[]"), int(port), 0, style)[0][4][0]
-    except (gaierror, ValueError, OverflowError) as error:
+    except (gaierror, UnicodeError) as error:
         raise NotFound(
             f"log_options: syslog-address {address}: {error}", hint="write it like udp://192.0.2.7:514"
         ) from error

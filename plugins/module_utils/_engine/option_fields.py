@@ -34,7 +34,6 @@ class Field(Value):
     live: bool = False
     default: str = ""  # the comparison, where it isn't the kind's
     parts: dict[str, str] = {}
-    recreating: frozenset[str] = frozenset()  # parts that can't change live
 
     @property
     def comparison(self) -> str:
@@ -74,7 +73,6 @@ _LOG_PARTS = {
     "syslog-facility": "log_facility",
     "syslog-format": "log_format",
 }
-_NEW_LOG = frozenset(("tag", "syslog-address", "syslog-facility", "syslog-format"))
 FIELDS: dict[str, Field] = {
     "command": Field(("command",), "list"),
     "entrypoint": Field(("entrypoint",), "list"),
@@ -125,7 +123,7 @@ FIELDS: dict[str, Field] = {
     "userns_mode": Field(("userns_mode",)),
     "runtime": Field(("runtime",)),
     "log_driver": Field(("log_driver",)),
-    "log_options": Field(tuple(_LOG_PARTS.values()), "dict", live=True, parts=_LOG_PARTS, recreating=_NEW_LOG),
+    "log_options": Field(tuple(_LOG_PARTS.values()), "dict", live=True, parts=_LOG_PARTS),
 }
 
 
@@ -167,7 +165,7 @@ def _health(spec: ContainerSpec, config: ImageConfig) -> dict[str, Any] | None:
 
 
 def _mounts(spec: ContainerSpec, config: ImageConfig) -> tuple[MountSpec, ...]:
-    """Also the volumes without a name that the image asks for. Whether a directory was to be made says nothing of it."""
+    """Also the volumes without a name that the image asks for. Whether a directory is made is no part of a mount."""
     taken = {mount.target for mount in spec.mounts}
     own = tuple(replace(mount, create_source=False) for mount in spec.mounts)
     return own + tuple(MountSpec("volume", path) for path in config.volumes if path not in taken)
@@ -186,15 +184,20 @@ def _cpus(spec: ContainerSpec, _config: ImageConfig) -> float:
     return spec.limits.cpu_quota_us / (spec.limits.cpu_period_us or 100_000)
 
 
-def _security(spec: ContainerSpec, _config: ImageConfig) -> tuple[str, ...]:
-    """The entries that say the same. Privileges are always among them: to lose that entry is a change."""
-    entries = [f"no-new-privileges:{str(spec.no_new_privileges).lower()}"]
+def security_entries(spec: ContainerSpec) -> tuple[str, ...]:
+    """The entries of `security_opts` that say what the spec says, less those that say what holds anyway."""
+    entries = [] if spec.no_new_privileges else ["no-new-privileges:false"]
     entries += [f"seccomp={spec.seccomp}"] if spec.seccomp != "default" else []
     entries += ["seccomp-compat"] if spec.seccomp_compat else []
     entries += [f"apparmor={spec.apparmor}"] if spec.apparmor else []
     entries += [f"label={label}" for label in spec.selinux]
     entries += [f"mask={path}" for path in spec.mask]
     return (*entries, *(f"unmask={path}" for path in spec.unmask))
+
+
+def _security(spec: ContainerSpec, _config: ImageConfig) -> tuple[str, ...]:
+    """What is said of privileges is always among them: that a task no longer lets processes gain them is a change."""
+    return (*(["no-new-privileges:true"] if spec.no_new_privileges else []), *security_entries(spec))
 
 
 def _log_options(spec: ContainerSpec, _config: ImageConfig) -> dict[str, Any]:
