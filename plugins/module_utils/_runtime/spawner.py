@@ -42,10 +42,10 @@ from .._sys.privilege_calls import set_dumpable, set_name
 from .._sys.process_calls import set_default_action
 from . import protocol
 from .clients import peer_uid
+from .dormant import run_monitor
 from .exec_server import run_exec
 from .launch_plan import ProcessPlan, from_record
 from .launch_worker import first_start
-from .monitor import run_monitor
 from .requests import read_request, refuse, unknown
 
 IDLE_S = 600
@@ -63,6 +63,7 @@ def main(socket_path: str, launch_directory: str, cgroup_parent: str) -> None:
     inode = os.stat(socket_path).st_ino
     watch = poll()
     watch.register(listener.fileno(), POLLIN)
+    socket.fileno  # noqa: B018  the type completes itself when it is first looked at, in each child otherwise
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -150,7 +151,9 @@ def _be_child(listener: socket, connection: socket) -> None:
         connection.setblocking(True)
         connection.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _REQUEST_TIMEOUT)
         if connection.recv(1, MSG_PEEK) == _MONITOR:
-            set_name("hull-monitor")
+            name = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(name, b"hull-monitor")
+            os.close(name)
             run_monitor(connection, lambda channel: first_start(connection, channel))
         decoder = protocol.Decoder()
         request = read_request(connection, decoder)

@@ -10,7 +10,7 @@ back as plain data (marshal, one message), its descriptors as descriptors.
 from __future__ import annotations
 
 import os
-from _signal import SIG_DFL, SIG_SETMASK, SIGTERM, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import SIG_DFL, SIGTERM, set_wakeup_fd  # type: ignore[import-not-found]
 from _signal import signal as set_handler
 from _socket import (
     AF_UNIX,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-_MAX_MESSAGE = 131072
-_MAX_FDS = 250
+MAX_MESSAGE = 131072
+RIGHTS_SPACE = CMSG_SPACE(4 * 250)
 
 
 class Worker:
@@ -47,7 +47,7 @@ class Worker:
             try:
                 self.channel.close()
                 set_handler(SIGTERM, SIG_DFL)
-                pthread_sigmask(SIG_SETMASK, ())
+                set_wakeup_fd(-1)
                 work(theirs)
             finally:
                 os._exit(0)
@@ -55,7 +55,7 @@ class Worker:
 
     def result(self) -> tuple[Any, tuple[int, ...]]:
         """What it gave, waiting for it, and the descriptors that came along; (None, ()) where it ended without."""
-        data, ancillary, _, _ = self.channel.recvmsg(_MAX_MESSAGE, CMSG_SPACE(4 * _MAX_FDS), MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = self.channel.recvmsg(MAX_MESSAGE, RIGHTS_SPACE, MSG_CMSG_CLOEXEC)
         self.channel.close()
         os.waitpid(self.pid, 0)
         fds: tuple[int, ...] = ()
