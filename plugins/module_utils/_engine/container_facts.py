@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 from .._base.clock import format_time
-from .declared import declared_spec, effective_mounts, etc_directory, plan_of
+from .declared import declared_spec, etc_directory, read_launch
 from .health_options import complete_health
+from .host_config_facts import binding, host_config
 from .image_facts import ImageConfig, read_config
-from .mount_facts import bind_facts, mount_facts, tmpfs_facts
+from .mount_facts import mount_facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._base.spec import ContainerSpec
+    from .._base.spec import ContainerSpec, HealthSpec
     from .._runtime.launch_plan import LaunchPlan
     from .._runtime.state import RunState
     from .._store.records import ContainerRecord
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 def inspect_container(engine: Engine, record: ContainerRecord, now: RunState) -> dict[str, Any]:
     """Everything that is known about a container, with Docker's keys."""
-    spec, plan, mounts = declared_spec(record), plan_of(record), effective_mounts(record)
+    spec = declared_spec(record)
+    plan, mounts = read_launch(record)
     database = engine.database()
     image = database.image(record.image_id) if database else None
     config = read_config(image) if image else ImageConfig()
@@ -43,13 +45,17 @@ def inspect_container(engine: Engine, record: ContainerRecord, now: RunState) ->
         "RestartCount": now.restart_count,
         "Driver": "overlay2",
         "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": process.apparmor,
+        "ExecIDs": None,
         "GraphDriver": {
             "Name": "overlay2",
             "Data": {"LowerDir": ":".join(plan.layers), "UpperDir": f"{plan.root_directory}/upper"},
         },
         "Mounts": mount_facts(engine.paths, mounts, spec.mounts),
         "Config": _config(record, spec, plan, config),
-        "HostConfig": _host_config(spec, plan),
+        "HostConfig": host_config(spec, plan),
         "NetworkSettings": _network_settings(spec, plan, now),
     }
 
@@ -82,6 +88,7 @@ def _config(record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan, conf
     command = plan.process.args[len(entrypoint) :]
     exposed = {*config.exposed_ports, *(f"{port.container_port}/{port.protocol}" for port in spec.ports)}
     health = complete_health(spec.health, config.health)
+    volumes = {*config.volumes, *(mount.target for mount in spec.mounts if mount.kind == "volume" and not mount.source)}
     facts: dict[str, Any] = {
         "Hostname": plan.hostname,
         "Domainname": plan.domainname,
@@ -92,86 +99,33 @@ def _config(record: ContainerRecord, spec: ContainerSpec, plan: LaunchPlan, conf
         "ExposedPorts": {port: {} for port in sorted(exposed)},
         "Tty": spec.tty,
         "OpenStdin": spec.interactive,
-        "StdinOnce": False,
+        "StdinOnce": plan.process.stdin_once,
         "Env": list(plan.process.env),
         "Cmd": list(command) or None,
         "Image": record.image_name,
-        "Volumes": {path: {} for path in config.volumes} or None,
+        "Volumes": {path: {} for path in sorted(volumes)} or None,
         "WorkingDir": plan.process.working_dir,
         "Entrypoint": list(entrypoint) or None,
+        "OnBuild": None,
         "Labels": {**config.labels, **spec.labels},
         "StopSignal": spec.stop_signal or config.stop_signal or "SIGTERM",
         "StopTimeout": plan.stop_timeout_s,
     }
     if health is not None:
-        facts["Healthcheck"] = {
-            "Test": list(health.test),
-            "Interval": health.interval_ns,
-            "Timeout": health.timeout_ns,
-            "StartPeriod": health.start_period_ns,
-            "Retries": health.retries,
-        }
+        facts["Healthcheck"] = _health(health)
     return facts
 
 
-def _binding(address: str, port: int) -> dict[str, str]:
-    return {"HostIp": address, "HostPort": str(port) if port else ""}
-
-
-def _host_config(spec: ContainerSpec, plan: LaunchPlan) -> dict[str, Any]:
-    limits = spec.limits
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for port in spec.ports:
-        key = f"{port.container_port}/{port.protocol}"
-        bindings.setdefault(key, []).append(_binding(port.host_address, port.host_port))
+def _health(health: HealthSpec) -> dict[str, Any]:
+    if health.test == ("NONE",):
+        return {"Test": ["NONE"]}
     return {
-        "Binds": bind_facts(spec.mounts) or None,
-        "NetworkMode": spec.network_mode,
-        "PortBindings": bindings,
-        "RestartPolicy": {"Name": spec.restart_policy, "MaximumRetryCount": spec.restart_retries},
-        "AutoRemove": spec.auto_remove,
-        "VolumesFrom": list(spec.volumes_from) or None,
-        "CapAdd": list(spec.cap_add) or None,
-        "CapDrop": list(spec.cap_drop) or None,
-        "Capabilities": list(plan.process.capabilities),
-        "Privileged": spec.privileged,
-        "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": ([] if plan.process.no_new_privileges else ["no-new-privileges:false"])
-        + ([] if spec.seccomp == "default" else [f"seccomp={spec.seccomp}"]),
-        "Dns": list(spec.dns_servers),
-        "ExtraHosts": [f"{name}:{address}" for name, address in spec.etc_hosts.items()],
-        "GroupAdd": list(spec.groups) or None,
-        "IpcMode": spec.ipc_mode or "private",
-        "PidMode": spec.pid_mode,
-        "UsernsMode": spec.userns_mode,
-        "CgroupnsMode": "private",
-        "CgroupParent": plan.cgroup.rpartition("/")[0],
-        "ShmSize": spec.shm_size_bytes,
-        "Sysctls": spec.sysctls,
-        "Runtime": "native",
-        "Memory": limits.memory_bytes,
-        "MemorySwap": limits.memory_swap_bytes or 2 * limits.memory_bytes,
-        "MemoryReservation": limits.memory_reservation_bytes,
-        "NanoCpus": limits.cpu_quota_us * 10**9 // limits.cpu_period_us,
-        "CpuShares": limits.cpu_shares,
-        "CpusetCpus": limits.cpuset_cpus,
-        "CpusetMems": limits.cpuset_mems,
-        "PidsLimit": limits.pids,
-        "Tmpfs": tmpfs_facts(spec.mounts),
-        "Ulimits": [{"Name": name, "Soft": soft, "Hard": hard} for name, (soft, hard) in spec.ulimits.items()],
-        "Devices": [
-            {
-                "PathOnHost": device.host_path,
-                "PathInContainer": device.container_path,
-                "CgroupPermissions": device.access,
-            }
-            for device in spec.devices
-        ],
-        "Init": spec.init,
-        "LogConfig": {
-            "Type": "json-file",
-            "Config": {"max-size": str(spec.log_max_size_bytes), "max-file": str(spec.log_max_files)},
-        },
+        "Test": list(health.test),
+        "Interval": health.interval_ns,
+        "Timeout": health.timeout_ns,
+        "StartPeriod": health.start_period_ns,
+        "StartInterval": health.start_interval_ns,
+        "Retries": health.retries,
     }
 
 
@@ -181,7 +135,7 @@ def _network_settings(spec: ContainerSpec, plan: LaunchPlan, now: RunState) -> d
     if network is not None and live:
         for port in network.ports:
             key = f"{port.container_port}/{port.protocol}"
-            ports.setdefault(key, []).append(_binding(port.host_address, port.host_port))
+            ports.setdefault(key, []).append(binding(port.host_address, port.host_port))
     address, _, length = network.address.partition("/") if network is not None and live else ("", "", "0")
     gateway = network.gateway if network is not None and live else ""
     mac = network.mac if network is not None and live else ""

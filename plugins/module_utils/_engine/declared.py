@@ -18,7 +18,32 @@ if TYPE_CHECKING:
 
 def effective_mounts(record: ContainerRecord) -> tuple[MountSpec, ...]:
     """The mounts that a container has, volumes by name."""
-    document = parse(record.launch, source=f"the record of container {record.name}")
+    return _mounts(_launch(record))
+
+
+def plan_of(record: ContainerRecord) -> LaunchPlan:
+    """The launch plan that a container's record keeps."""
+    return _plan(_launch(record))
+
+
+def read_launch(record: ContainerRecord) -> tuple[LaunchPlan, tuple[MountSpec, ...]]:
+    """Both of these, read once."""
+    document = _launch(record)
+    return _plan(document), _mounts(document)
+
+
+def _launch(record: ContainerRecord) -> dict[str, Any]:
+    document: dict[str, Any] = parse(record.launch, source=f"the record of container {record.name}")
+    return document
+
+
+def _plan(document: dict[str, Any]) -> LaunchPlan:
+    from .._runtime.launch_plan import plan_from_record
+
+    return plan_from_record(document["plan"])
+
+
+def _mounts(document: dict[str, Any]) -> tuple[MountSpec, ...]:
     return spec_from_record({"name": "", "image": "", "mounts": document["mounts"]}).mounts
 
 
@@ -30,14 +55,6 @@ def launch_record(plan: LaunchPlan, mounts: tuple[MountSpec, ...]) -> str:
 def declared_spec(record: ContainerRecord) -> ContainerSpec:
     """What the container was asked to be."""
     return spec_from_record(parse(record.spec, source=f"the record of container {record.name}"))
-
-
-def plan_of(record: ContainerRecord) -> LaunchPlan:
-    """The launch plan that a container's record keeps."""
-    from .._runtime.launch_plan import plan_from_record
-
-    document: dict[str, Any] = parse(record.launch, source=f"the record of container {record.name}")
-    return plan_from_record(document["plan"])
 
 
 def etc_directory(plan: LaunchPlan) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._base.paths import Paths
-    from .._base.spec import MountSpec
+    from .._base.spec import ContainerSpec, MountSpec
 
 
 def mount_facts(paths: Paths, effective: Iterable[MountSpec], declared: Iterable[MountSpec]) -> list[dict[str, Any]]:
@@ -39,9 +39,22 @@ def _facts(paths: Paths, mount: MountSpec, name: str) -> dict[str, Any]:
     return facts
 
 
-def bind_facts(declared: Iterable[MountSpec]) -> list[str]:
-    """`HostConfig.Binds`: what can be written as source:target:mode."""
-    return [_bind(mount) for mount in declared if mount.source and mount.kind in ("bind", "volume")]
+def declared_mounts(spec: ContainerSpec) -> dict[str, Any]:
+    """`HostConfig.Binds`, `.Mounts` and `.Tmpfs`: what can be written as source:target:mode, and the rest.
+
+    What the task gave in the long form alone is shown in that.
+    """
+    only_long = "mounts" in spec.given and "volumes" not in spec.given
+    only_long_tmpfs = "mounts" in spec.given and "tmpfs" not in spec.given
+    binds, mounts, tmpfs = [], [], {}
+    for mount in spec.mounts:
+        if mount.kind == "tmpfs" and not only_long_tmpfs:
+            tmpfs[mount.target] = ",".join(_tmpfs_words(mount))
+        elif only_long or mount.subpath or mount.kind in ("tmpfs", "image"):
+            mounts.append(_long_form(mount))
+        elif mount.source:
+            binds.append(_bind(mount))
+    return {"Binds": binds or None, "Mounts": mounts or None, "Tmpfs": tmpfs}
 
 
 def _bind(mount: MountSpec) -> str:
@@ -53,11 +66,6 @@ def _bind(mount: MountSpec) -> str:
     return f"{mount.source}:{mount.target}:{','.join(modes)}"
 
 
-def tmpfs_facts(declared: Iterable[MountSpec]) -> dict[str, str]:
-    """`HostConfig.Tmpfs`: target to options."""
-    return {mount.target: ",".join(_tmpfs_words(mount)) for mount in declared if mount.kind == "tmpfs"}
-
-
 def _tmpfs_words(mount: MountSpec) -> list[str]:
     words = ["ro"] if mount.read_only else []
     if mount.size_bytes:
@@ -65,3 +73,30 @@ def _tmpfs_words(mount: MountSpec) -> list[str]:
     if mount.mode != 0o1777:
         words.append(f"mode={mount.mode:o}")
     return [*words, *mount.options]
+
+
+def _long_form(mount: MountSpec) -> dict[str, Any]:
+    facts: dict[str, Any] = {"Type": mount.kind, "Target": mount.target}
+    if mount.source:
+        facts["Source"] = mount.source
+    if mount.read_only:
+        facts["ReadOnly"] = True
+    if mount.kind == "bind":
+        facts["BindOptions"] = {
+            "Propagation": mount.propagation,
+            "NonRecursive": not mount.recursive,
+            "CreateMountpoint": mount.create_source,
+            "ReadOnlyNonRecursive": not mount.read_only_recursive,
+        }
+    elif mount.kind == "tmpfs":
+        facts["TmpfsOptions"] = {"SizeBytes": mount.size_bytes, "Mode": mount.mode}
+    elif mount.kind == "volume":
+        facts["VolumeOptions"] = {
+            "NoCopy": not mount.copy_up,
+            "Labels": dict(mount.volume_labels),
+            "DriverConfig": {"Name": "local", "Options": dict(mount.volume_options)},
+            "Subpath": mount.subpath,
+        }
+    elif mount.subpath:
+        facts["ImageOptions"] = {"Subpath": mount.subpath}
+    return facts
