@@ -11,7 +11,6 @@ from .._base.errors import Invalid, NotFound
 from .._runtime.launch_plan import (
     DevicePlan,
     LaunchPlan,
-    MountPlan,
     ProcessPlan,
 )
 from .confinement import cgroup_path, hostname, masked_paths, namespaces, read_only_paths, sysctls
@@ -21,7 +20,7 @@ from .live_plan import live_fields, live_process_fields
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._base.paths import Paths
-    from .._base.spec import ContainerSpec, DeviceSpec, MountSpec
+    from .._base.spec import ContainerSpec, DeviceSpec
     from .._store.records import ImageRecord
     from .image_facts import ImageConfig
 
@@ -107,23 +106,3 @@ def _device(device: DeviceSpec) -> DevicePlan:
         raise Invalid(f"{device.host_path} is not a device", option="devices")
     major, minor = os.major(found.st_rdev), os.minor(found.st_rdev)
     return DevicePlan(device.container_path, kind, major, minor, device.access, stat.S_IMODE(found.st_mode))
-
-
-def mount_plan(paths: Paths, mount: MountSpec) -> MountPlan:
-    """One effective mount (every volume has its name) as the launch code does it."""
-    if mount.kind == "tmpfs":
-        data = [f"mode={mount.mode:o}"] + ([f"size={mount.size_bytes}"] if mount.size_bytes else [])
-        names = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks")
-        data += [option for option in mount.options if option.partition("=")[0] in names]
-        lifted = {option for option in mount.options if "=" not in option}
-        flags = tuple(flag for flag in ("nosuid", "nodev", "noexec") if flag[2:] not in lifted)
-        return MountPlan("tmpfs", mount.target, "tmpfs", mount.read_only, flags, ",".join(data))
-    source = mount.source if mount.kind == "bind" else paths.volume(mount.source)
-    return MountPlan(
-        "bind",
-        mount.target,
-        source,
-        mount.read_only,
-        ("rbind" if mount.recursive else "bind", "nodev", "nosuid"),
-        propagation=mount.propagation,
-    )

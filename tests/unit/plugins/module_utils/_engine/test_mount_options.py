@@ -150,8 +150,8 @@ def test_mounts(entry: dict[str, Any], mount: MountSpec) -> None:
         ({"type": "bind", "source": "data"}, "needs a path of the host"),
         ({"type": "bind", "source": "/s", "propagation": "rpublic"}, "propagation 'rpublic' of /t is not known"),
         ({"type": "bind", "source": "/s", "consistency": "odd"}, "consistency 'odd' of /t is not known"),
-        ({"type": "bind", "source": "/s", "read_only_non_recursive": True}, "needs read_only as well"),
-        ({"type": "bind", "source": "/s", "read_only_force_recursive": True}, "needs read_only as well"),
+        ({"type": "bind", "source": "/s", "read_only_non_recursive": True}, "says how, but not that it is read-only"),
+        ({"type": "bind", "source": "/s", "read_only_force_recursive": True}, "says how, but not that it is read-only"),
         (
             {"type": "bind", "source": "/s", "read_only": 1, "read_only_force_recursive": 1, "propagation": "rslave"},
             "goes with neither",
