@@ -176,6 +176,15 @@ def test_a_real_profile_confines(tmp_path: Path) -> None:
     assert run_isolated(act, namespaces=()) == ([0, errno.EINVAL], [errno.EPERM] * 3, errno.ENOSYS, 0)
 
 
+def test_a_profile_may_stand_in_the_task_itself(tmp_path: Path) -> None:
+    text = '{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}'
+    (tmp_path / "profile.json").write_text(text)
+    by_path = seccomp.profile_path(str(tmp_path), str(tmp_path / "profile.json"), ())
+    assert seccomp.profile_path(str(tmp_path), text, ()) == by_path
+    with pytest.raises(Damaged, match="seccomp profile in the task"):
+        seccomp.profile_path(str(tmp_path), "{nonsense", ())
+
+
 def test_a_filter_without_no_new_privs_needs_sys_admin() -> None:
     def act() -> None:
         program = seccomp.default_program(())
