@@ -35,7 +35,7 @@ class Setting(Value):
 
     `without` says what is done where this kernel does not have the file: None is an error, a text a warning, an empty
     text nothing at all. `instead_of_empty` is what means the same as an empty value to a kernel that refuses that.
-    `back` takes the write back where writing the file's earlier content would not.
+    `back` takes the write back where writing the file's earlier content would not. `warning` is said after the write.
     """
 
     option: str
@@ -44,6 +44,7 @@ class Setting(Value):
     without: str | None = None
     instead_of_empty: str = ""
     back: str = ""
+    warning: str = ""
 
     def write(self, value: str) -> None:
         """Write the value, this setting's own or an earlier one, in the way that the kernel takes it. OSError out."""
@@ -137,6 +138,8 @@ def apply(settings: list[Setting], *, undo: bool) -> tuple[str, ...]:
                 continue
             _restore(done)
             raise setting_error(setting, error) from error
+        if setting.warning and setting.warning not in warnings:
+            warnings.append(setting.warning)
         if before is not None:
             done.append((setting, before))
     return tuple(warnings)

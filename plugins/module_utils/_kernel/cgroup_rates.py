@@ -48,6 +48,15 @@ def whole_device(path: str, *, option: str) -> str:
     return number
 
 
+def has_scheduler(name: str) -> bool:
+    """Whether a disk of the host is scheduled by it: weights have no effect with any other. Sees them in sysfs."""
+    try:
+        disks = os.listdir("/sys/block")
+    except OSError:
+        return False
+    return any(f"[{name}]" in (read_or_none(f"/sys/block/{disk}/queue/scheduler") or "") for disk in disks)
+
+
 def throttles(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
     """Version 1's four files, one line for each rate that differs; 0 lifts it."""
     settings = []

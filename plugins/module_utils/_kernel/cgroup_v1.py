@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, write_text
-from .cgroup_rates import throttles
+from .cgroup_rates import has_scheduler, throttles
 from .cgroup_sets import check_set
 
 TYPE_CHECKING = False
@@ -25,9 +25,7 @@ _UNLIMITED = 1 << 62  # what the kernel shows for no limit is a multiple of the 
 NO_SWAP_ACCOUNTING = (
     "memory_swap: this kernel does not account swap, memory is limited without it; boot with swapaccount=1"
 )
-NO_WEIGHT = (
-    "blkio_weight: no I/O scheduler with weights on this kernel, the weight has no effect; use the bfq scheduler"
-)
+NO_WEIGHT = "blkio_weight: no disk has an I/O scheduler with weights, the weight has no effect; use the bfq scheduler"
 
 NO_SWAPPINESS = "memory_swappiness: this kernel has none for each cgroup, it has no effect; set vm.swappiness"
 NO_OOM_CONTROL = (
@@ -149,8 +147,9 @@ def blkio(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Settin
     if weight or (weight is not None and not fresh):
         old = directory + "/blkio.weight"
         path = old if os.path.exists(old) else directory + "/blkio.bfq.weight"
-        default = 500 if path == old else 100
-        settings.append(Setting("blkio_weight", path, str(weight or default), NO_WEIGHT if weight else ""))
+        default, scheduler = (500, "cfq") if path == old else (100, "bfq")
+        warning = NO_WEIGHT if weight and not has_scheduler(scheduler) else ""
+        settings.append(Setting("blkio_weight", path, str(weight or default), warning, warning=warning))
     return settings
 
 

@@ -15,7 +15,7 @@ import os
 
 from .._base.errors import Conflict
 from .cgroup_files import Setting, read_int, read_or_none, read_table, read_text, write_text
-from .cgroup_rates import io_max
+from .cgroup_rates import has_scheduler, io_max
 from .cgroup_sets import check_set
 from .cgroup_v1 import DEFAULT_PERIOD_US, NO_OOM_CONTROL, NO_SWAPPINESS, pids, pids_usage, quota_warning, swap_total
 from .failures import syscall_error
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NO_SWAP_ACCOUNTING = (
     "memory_swap: this kernel does not account swap, memory is limited without it; boot with swapaccount=1"
 )
-NO_WEIGHT = "blkio_weight: no I/O weights on this kernel, the weight has no effect; use the bfq scheduler or iocost"
+NO_WEIGHT = "blkio_weight: no disk has I/O weights, the weight has no effect; use the bfq scheduler or iocost"
 
 MIN_SHARES, MAX_SHARES, DEFAULT_SHARES = 2, 262_144, 1024
 
@@ -123,16 +123,29 @@ def weight_from_blkio(weight: int) -> int:
 
 
 def io(directory: str, limits: dict[str, Any], *, fresh: bool) -> list[Setting]:
-    """io.bfq.weight (same scale as Docker's) where the kernel has it, else io.weight; then io.max."""
+    """io.max; io.bfq.weight (same scale as Docker's) and io.weight (iocost's), where the kernel has them."""
     settings = io_max(directory, limits, fresh=fresh)
     weight = limits.get("blkio_weight")
     if not weight and (weight is None or fresh):
         return settings
-    bfq = directory + "/io.bfq.weight"
+    bfq, general = directory + "/io.bfq.weight", directory + "/io.weight"
+    warning = NO_WEIGHT if weight and not (_has_iocost(directory) or has_scheduler("bfq")) else ""
     if os.path.exists(bfq):
-        return [*settings, Setting("blkio_weight", bfq, str(weight or 100))]
-    value = weight_from_blkio(weight) if weight else 100
-    return [*settings, Setting("blkio_weight", directory + "/io.weight", str(value), NO_WEIGHT if weight else "")]
+        settings.append(Setting("blkio_weight", bfq, str(weight or 100), warning, warning=warning))
+    if os.path.exists(general) or not os.path.exists(bfq):
+        value = weight_from_blkio(weight) if weight else 100
+        settings.append(Setting("blkio_weight", general, str(value), warning, warning=warning))
+    return settings
+
+
+def _has_iocost(directory: str) -> bool:
+    """Whether io.weight has an effect on any disk: the root's io.cost.qos says so, nothing below it does."""
+    while directory != "/":
+        directory = os.path.dirname(directory)
+        text = read_or_none(directory + "/io.cost.qos")
+        if text is not None:
+            return "enable=1" in text
+    return False
 
 
 _ORDER = ("memory", "io", "cpu", "cpuset", "pids")

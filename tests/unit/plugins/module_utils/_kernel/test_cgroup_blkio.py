@@ -17,7 +17,7 @@ def test_the_scales_ends_meet(weight, expected):
     [
         (cgroup_v1, {"blkio__weight": "500"}, ("blkio.weight", "300")),
         (cgroup_v1, {"blkio__bfq__weight": "100"}, ("blkio.bfq.weight", "300")),
-        (cgroup_v2, {"io__bfq__weight": "default 100", "io__weight": "default 100"}, ("io.bfq.weight", "300")),
+        (cgroup_v2, {"io__bfq__weight": "default 100"}, ("io.bfq.weight", "300")),
         (cgroup_v2, {"io__weight": "default 100"}, ("io.weight", "2930")),
     ],
 )
@@ -26,8 +26,20 @@ def test_the_weight_goes_where_the_kernel_has_one(module, files, expected, tmp_p
     compute = module.SETTINGS["blkio" if module is cgroup_v1 else "io"]
     settings = compute(str(directory), {"blkio_weight": 300}, fresh=True)
     assert written(settings) == [expected]
-    assert cgroup_files.apply(settings, undo=False) == ()
+    cgroup_files.apply(settings, undo=False)
     assert directory.read(expected[0]) == expected[1]
+
+
+def test_a_weight_has_an_effect_where_a_disk_is_under_iocost(tmp_path):
+    directory = CgroupDirectory(tmp_path / "root" / "c", io__weight="default 100", io__bfq__weight="default 100")
+    root = CgroupDirectory(tmp_path / "root", io__cost__qos="8:0 enable=1 ctrl=auto\n")
+    settings = cgroup_v2.io(str(directory), {"blkio_weight": 300}, fresh=True)
+    assert written(settings) == [("io.bfq.weight", "300"), ("io.weight", "2930")]
+    assert cgroup_files.apply(settings, undo=False) == ()
+    (root.path / "io.cost.qos").write_text("8:0 enable=0 ctrl=auto\n")
+    settings = cgroup_v2.io(str(directory), {"blkio_weight": 300}, fresh=True)
+    warnings = set(cgroup_files.apply(settings, undo=False))
+    assert warnings == (set() if cgroup_v2.has_scheduler("bfq") else {cgroup_v2.NO_WEIGHT})
 
 
 @pytest.mark.parametrize("compute", [cgroup_v1.blkio, cgroup_v2.io])
