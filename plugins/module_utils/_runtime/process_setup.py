@@ -50,6 +50,8 @@ def read_file(path: str) -> str:
         status = os.fstat(fd)
         if not S_ISREG(status.st_mode) or status.st_size > _MAX_FILE:
             raise LaunchError(f"read {path} of the image: it is not a regular file of at most 1 MiB")
+        if status.st_size == 0:  # nothing in it, or a link to a file of the kernel's, which reading could change
+            return ""
         return os.read(fd, _MAX_FILE).decode("utf-8", "surrogateescape")
     finally:
         os.close(fd)
