@@ -19,9 +19,7 @@ def disks(monkeypatch):
     monkeypatch.setattr(cgroup_rates, "whole_device", lambda path, option: numbers[path])
 
 
-@pytest.mark.parametrize(
-    ("path", "cause"), [("/dev/null", "is not a block device"), ("/dev/hull-none", "No such file")]
-)
+@pytest.mark.parametrize(("path", "cause"), [("/dev/null", "is not a block device"), ("/dev/hull-no", "No such file")])
 def test_what_is_no_disk_is_refused_with_the_option(path, cause):
     with pytest.raises(errors.Invalid, match=f"^device_read_bps: {path}.*{cause}"):
         whole_device(path, option="device_read_bps")
