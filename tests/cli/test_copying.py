@@ -289,6 +289,20 @@ def test_a_stopped_container_is_copied_through_what_is_mounted_in_it(boxes: Hull
     boxes("rm", "mounted")
 
 
+def test_an_image_and_a_part_of_a_volume_are_there_too(boxes: Hull, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("part\n")
+    boxes("cp", str(tmp_path / "file"), "stopped:/data/file")
+    flags = ("--mount", "type=image,source=busybox,target=/image")
+    flags += ("--mount", "type=volume,source=more,target=/part,volume-subpath=file")
+    boxes("create", "--name", "parts", "--network", "none", *flags, "busybox")
+    boxes("cp", "parts:/part", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "part\n"
+    assert "bin/sh" in subprocess.run(["tar", "-t"], input=boxes.run("cp", "parts:/image/bin", "-").stdout,
+                                      capture_output=True, check=True).stdout.decode()  # fmt: skip
+    assert "read-only" in boxes.fails(1, "cp", str(tmp_path / "file"), "parts:/image/file")
+    boxes("rm", "parts")
+
+
 def test_looking_changes_nothing_on_disk(boxes: Hull, tmp_path: Path) -> None:
     boxes("create", "--name", "untouched", "--network", "none", "-v", "nowhere:/not/in/image", "busybox")
     upper = Path(boxes("inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", "untouched").strip())

@@ -17,10 +17,9 @@ import os
 from contextlib import ExitStack
 from stat import S_ISDIR
 
-from .._base.errors import Conflict, HullError, NotFound
+from .._base.errors import Conflict, HullError
 from .._kernel.mounts import (
     attach_at,
-    clone_tree,
     cover_root,
     new_filesystem,
     own_root,
@@ -32,6 +31,7 @@ from .._kernel.overlay import overlay_mount
 from .._kernel.processes import open_process
 from .._kernel.targets import attach_inside
 from .._runtime.launch_plan import LaunchPlan, MountPlan
+from .._runtime.mount_sources import is_recursive, open_source
 from .._runtime.standard_mounts import all_mounts
 from .._runtime.state import read_state
 from .._sys.process_calls import setns, unshare
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _LOOKING = ("ro", "noatime")
+_ON_DISK = ("bind", "image", "filesystem")
 _SAFE = ("nodev", "nosuid", "noexec")
 
 
@@ -163,31 +164,24 @@ def _all_mounts(plan: LaunchPlan) -> list[MountPlan]:
 def _mount(mount: MountPlan, root: int, *, write: bool) -> int:
     """Attach one mount. A descriptor of an empty file system in place of one that lives in memory, to be made
     read-only when all is attached: what was written there would be gone with the next start. Else -1."""
-    if mount.kind == "bind":
-        _bind(mount, root, write=write)
+    if mount.kind in _ON_DISK:
+        _attach_source(mount, root, write=write)
         return -1
     fd = new_filesystem("tmpfs", options="mode=0755", source="empty")
     attach_inside(fd, root, mount.target, kind="proc" if mount.kind == "proc" else "tmpfs")
     return fd
 
 
-def _bind(mount: MountPlan, root: int, *, write: bool) -> None:
-    recursive = "rbind" in mount.flags
+def _attach_source(mount: MountPlan, root: int, *, write: bool) -> None:
     try:
-        fd = clone_tree(mount.source, recursive=recursive)
-    except NotFound:
-        if write:
-            raise NotFound(
-                f"copy to the container: {mount.source}, which is mounted on {mount.target}, does not exist",
-                hint="it existed when the container was made: bring it back",
-            ) from None
-        return  # what is left of the container may still be looked at
-    try:
-        set_attributes(fd, () if write and not mount.read_only else _LOOKING, recursive=recursive)
-        set_propagation(fd, "rprivate")
-        attach_inside(fd, root, mount.target, kind="bind", directory=S_ISDIR(os.fstat(fd).st_mode))
+        fd = open_source(mount)
+        try:
+            set_propagation(fd, "rprivate")
+            if not write:
+                set_attributes(fd, _LOOKING, recursive=is_recursive(mount))
+            attach_inside(fd, root, mount.target, kind="bind", directory=S_ISDIR(os.fstat(fd).st_mode))
+        finally:
+            os.close(fd)
     except HullError:
         if write:
-            raise
-    finally:
-        os.close(fd)
+            raise  # else what is left of the container may still be looked at
