@@ -13,6 +13,7 @@ from __future__ import annotations
 from .._base.errors import Invalid
 from .._base.spec import to_record
 from .._base.values import Value, replace
+from .health_options import changed_health
 from .option_fields import ALLOW_MORE, FIELDS, IGNORE, STRICT, get, part_name, view
 
 TYPE_CHECKING = False
@@ -169,6 +170,8 @@ def _paths(option: str, wanted: ContainerSpec, rules: Rules) -> tuple[str, ...]:
 
 def _merged(path: str, wanted: ContainerSpec, actual: ContainerSpec, kind: str) -> Any:
     value, old = get(wanted, path), get(actual, path)
+    if path == "health" and kind:
+        return changed_health(value, old)
     if kind == "dict" and isinstance(old, dict):
         return {**old, **value}
     return tuple(dict.fromkeys((*old, *value))) if kind == "set" else value

@@ -48,6 +48,15 @@ def complete_health(health: HealthSpec | None, base: HealthSpec | None) -> Healt
     return replace(base, **said)
 
 
+def changed_health(new: HealthSpec | None, old: HealthSpec | None) -> HealthSpec | None:
+    """A container's own health check after a change that keeps what it does not speak of."""
+    if new is None or old is None or new.test == _NONE:
+        return new
+    if old.test == _NONE:
+        return new if new.test else old
+    return complete_health(new, old)
+
+
 def _test(test: Any) -> tuple[str, ...]:
     if not test:
         return ()

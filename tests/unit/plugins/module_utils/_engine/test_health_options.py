@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
 from ansible_collections.hull.engine.plugins.module_utils._base.spec import HealthSpec
-from ansible_collections.hull.engine.plugins.module_utils._engine.health_options import complete_health, parse_health
+from ansible_collections.hull.engine.plugins.module_utils._engine.health_options import (
+    changed_health,
+    complete_health,
+    parse_health,
+)
 
 SECOND = 10**9
 NONE = HealthSpec(("NONE",))
@@ -89,3 +93,22 @@ def test_without_an_images_check_the_engines_defaults_complete_it():
     assert complete_health(check("CMD", "mine"), None) == HealthSpec(("CMD", "mine"))
     assert complete_health(check("CMD", "mine"), NONE) == HealthSpec(("CMD", "mine"))
     assert complete_health(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "after"),
+    [
+        (
+            check(interval_ns=SECOND),
+            check("CMD", "mine", retries=2),
+            check("CMD", "mine", interval_ns=SECOND, retries=2),
+        ),
+        (check("CMD", "new"), check("CMD", "mine", retries=2), check("CMD", "new", retries=2)),
+        (check(retries=1), NONE, NONE),
+        (check("CMD", "new"), NONE, check("CMD", "new")),
+        (NONE, check("CMD", "mine"), NONE),
+        (check(retries=1), None, check(retries=1)),
+    ],
+)
+def test_a_change_keeps_what_it_does_not_speak_of(new, old, after):
+    assert changed_health(new, old) == after
