@@ -96,10 +96,13 @@ def _seccomp(engine: Engine, spec: ContainerSpec, plan: LaunchPlan) -> str:
 
 def _mark(engine: Engine, container_id: str) -> int:
     os.makedirs(engine.paths.temporary, mode=0o700, exist_ok=True)
-    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
-    fd = os.open(f"{engine.paths.temporary}/{container_id}{_MARK}", flags, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
+    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
+    while True:
+        fd = os.open(f"{engine.paths.temporary}/{container_id}{_MARK}", flags, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)  # somebody has swept it away, unlocked for a moment as it was
 
 
 def sweep_creations(engine: Engine) -> None:

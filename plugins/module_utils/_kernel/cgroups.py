@@ -264,10 +264,9 @@ class Cgroup:
         name, value = self._freezer()
         try:
             write_text(name, value[1])
-        except FileNotFoundError:
-            pass
         except OSError as error:
-            raise syscall_error(f"thaw cgroup {self.path}", error) from error
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # removed before or after the file was opened
+                raise syscall_error(f"thaw cgroup {self.path}", error) from error
 
     def is_frozen(self) -> bool:
         """Whether all processes are stopped by `freeze`."""
