@@ -76,25 +76,11 @@ def test_states_of_a_life(box: Box) -> None:
     assert gone(plan)
 
 
-def test_a_foreign_pid_in_the_state_file_is_never_believed(box: Box) -> None:
-    plan = sleeper(box)
-    record = box.state(plan)
-    os.kill(record["monitor_pid"], signal.SIGKILL)
-    wait_for(lambda: comm(record["monitor_pid"]) != "hull-monitor", "the monitor to die")
-    from ansible_collections.hull.engine.plugins.module_utils._runtime import state
-
-    state.write_json(f"{plan.run_directory}/state.json", {**record, "pid": os.getpid()})
-    assert box.observe(plan).status == "exited"
-    with pytest.raises(Conflict):
-        client.kill(box.paths, plan.container_id, 15)
-    state.write_json(f"{plan.run_directory}/state.json", record)
-    stop(box, plan)
-
-
 def test_a_state_from_before_a_reboot_says_exited(box: Box) -> None:
     plan = sleeper(box)
     record = box.state(plan)
-    os.kill(record["monitor_pid"], signal.SIGKILL)
+    for pid in (box.spawner(), record["monitor_pid"]):
+        os.kill(pid, signal.SIGKILL)
     Cgroup(detect(), plan.cgroup).kill()
     from ansible_collections.hull.engine.plugins.module_utils._runtime import state
 
@@ -458,34 +444,6 @@ def test_a_killed_spawner_is_replaced_and_its_containers_live(box: Box) -> None:
     assert box.spawner() != old
     stop(box, plan)
     assert gone(plan)
-
-
-def test_a_container_whose_monitor_was_killed_runs_and_can_be_stopped(box: Box) -> None:
-    plan = sleeper(box)
-    monitor = box.state(plan)["monitor_pid"]
-    os.kill(monitor, signal.SIGKILL)
-    wait_for(lambda: comm(monitor) != "hull-monitor", "the monitor to die")
-    now = box.observe(plan)
-    assert (now.status, now.monitored) == ("running", False)
-    assert execute(box, plan, "echo", "hi").text == "hi\n"
-    stop(box, plan, 15, 0.2)
-    now = box.observe(plan)
-    assert (now.status, now.exit_code) == ("exited", 255) and now.error
-    assert gone(plan)
-
-
-def test_a_container_that_ends_without_monitor_is_exited_and_reconciled(box: Box) -> None:
-    plan = sleeper(box)
-    record = box.state(plan)
-    os.kill(record["monitor_pid"], signal.SIGKILL)
-    os.kill(record["pid"], signal.SIGKILL)
-    wait_for(lambda: box.observe(plan).status == "exited", "the end to be seen")
-    assert client.wait(box.paths, plan.container_id, timeout_s=5) == 255
-    assert reconcile(box.paths, plan)
-    assert gone(plan)
-    box.start(plan)
-    assert box.observe(plan).status == "running"
-    stop(box, plan)
 
 
 def test_a_client_killed_during_the_launch_leaves_a_whole_container_or_none(box: Box) -> None:

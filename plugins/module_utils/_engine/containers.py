@@ -84,7 +84,13 @@ class Held:
 
 def state(engine: Engine, record: ContainerRecord) -> RunState:
     """What the kernel says about a container."""
-    return observe(engine.paths, record.id)
+    now = observe(engine.paths, record.id)
+    if now.abandoned:
+        from .._runtime import client
+
+        if client.adopt(engine.paths, record.id):
+            return observe(engine.paths, record.id)
+    return now
 
 
 def list_containers(

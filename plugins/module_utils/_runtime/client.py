@@ -12,9 +12,10 @@ from select import POLLIN, poll
 from time import monotonic, sleep
 
 from .._base import codec
-from .._base.errors import Conflict, LaunchError, NotFound, Timeout
+from .._base.errors import Conflict, HullError, LaunchError, NotFound, Timeout
 from .._base.spec import to_record
 from .._base.values import Value
+from .._kernel.processes import is_stopped
 from . import protocol, spawner_start, state
 from .session import Session
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .launch_plan import LaunchPlan, ProcessPlan
     from .state import RunState
 
-_SIGKILL = 9
+_SIGKILL, _SIGCONT = 9, 18
 _ANSWER_TIMEOUT_S = 90.0
 _ATTEMPTS = 3
 
@@ -121,6 +122,34 @@ def _next_frame(connection: socket, decoder: protocol.Decoder, timeout_s: float)
     return frame
 
 
+def adopt(paths: Paths, container_id: str) -> bool:
+    """Give a container whose monitor was killed another: for its log, health check, exit and restart policy.
+
+    Also one that has ended meanwhile: its end is recorded, and the restart policy acts. False where that can't be.
+    """
+    request = {"op": "adopt", "run_directory": paths.container_run(container_id)}
+    try:
+        connection, _, _ = _ask_spawner(paths, request, "")
+        connection.close()
+    except Conflict:
+        return True  # somebody else was faster
+    except (HullError, OSError):
+        return False
+    return True
+
+
+def _continue_monitor(record: dict[str, Any]) -> None:
+    """Let a monitor go on that somebody has stopped (SIGSTOP): it is asked for something."""
+    pid, started = int(record.get("monitor_pid", 0)), int(record.get("monitor_start_time", 0))
+    if is_stopped(pid, started):
+        from .._kernel.processes import open_process, send_signal
+
+        fd = open_process(pid, started)
+        if fd is not None:
+            send_signal(fd, _SIGCONT)
+            os.close(fd)
+
+
 def _connect_monitor(paths: Paths, container_id: str) -> socket | None:
     return spawner_start.connect_to(f"{paths.container_run(container_id)}/monitor.sock")
 
@@ -128,7 +157,25 @@ def _connect_monitor(paths: Paths, container_id: str) -> socket | None:
 def _ask_monitor(
     paths: Paths, container_id: str, request: dict[str, Any], *, timeout_s: float = _ANSWER_TIMEOUT_S
 ) -> dict[str, Any] | None:
-    """The answer of a container's monitor; None where it has none, or where it died before it answered."""
+    """The answer of a container's monitor; None where it does not run, or nobody can be its monitor.
+
+    A monitor that was killed is replaced first; one that dies meanwhile is asked again as the one that adopts.
+    """
+    for _attempt in range(_ATTEMPTS):
+        record = state.read_state(paths.container_run(container_id))
+        if record is None:
+            return None
+        if state.monitor_alive(record):
+            _continue_monitor(record)
+        elif not adopt(paths, container_id):
+            return None
+        answer = _ask_once(paths, container_id, request, timeout_s)
+        if answer is not None:
+            return answer
+    return None
+
+
+def _ask_once(paths: Paths, container_id: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
     connection = _connect_monitor(paths, container_id)
     if connection is None:
         return None

@@ -16,7 +16,7 @@ from errno import EWOULDBLOCK
 from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic_ns, sleep
 
-from .._base.errors import Conflict, HullError, NotFound
+from .._base.errors import Conflict, HullError
 from .._base.values import replace
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import Cgroup
@@ -190,11 +190,18 @@ def _state_record(plan: LaunchPlan, cgroup: Cgroup, run: dict[str, Any], counts:
     }
 
 
-def _lock(run_directory: str, name: str) -> int:
-    """One monitor per container: a lock that goes with it. A predecessor may still be cleaning up."""
+def _lock(run_directory: str, name: str, *, adopting: bool = False) -> int:
+    """One monitor per container: a lock that goes with it. A predecessor may still be cleaning up.
+
+    Who would adopt does not wait for a monitor that lives.
+    """
     deadline = monotonic_ns() + _LOCK_WAIT_S * 10**9
     path = f"{run_directory}/{LOCK_NAME}"
     while True:
+        if adopting:
+            record = state.read_state(run_directory)
+            if record is None or state.monitor_alive(record):
+                raise Conflict(f"adopt container {name}: it has a monitor, or has ended")
         os.makedirs(run_directory, 0o700, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -248,14 +255,13 @@ def adopt_of(run: str, monitor: int, channel: socket) -> None:
 def adopt(channel: socket, run_directory: str) -> None:
     """Hand a container whose monitor was killed to this one, running or not.
 
-    Raises NotFound where there is nothing to adopt, Conflict where a monitor lives.
+    Raises Conflict where there is nothing to adopt, because it has ended or a monitor lives.
     """
-    if not os.path.exists(f"{run_directory}/{state.STATE_FILE}"):
-        raise NotFound(f"adopt the container of {run_directory}: it has no state")
-    lock_fd = _lock(run_directory, os.path.basename(run_directory)[:12])
+    name = os.path.basename(run_directory)[:12]
+    lock_fd = _lock(run_directory, name, adopting=True)
     record = state.read_state(run_directory)
-    if record is None:
-        raise NotFound(f"adopt the container of {run_directory}: it has ended")
+    if record is None or state.monitor_alive(record):
+        raise Conflict(f"adopt container {name}: it has a monitor, or has ended")
     plan = read_plan(run_directory)
     host = detect()
     pid, started = int(record["pid"]), int(record["start_time"])

@@ -3,8 +3,9 @@
 """The warm parent: a small interpreter that forks a child per request, a monitor or the helper of an exec.
 
 It is an accelerator and no authority: it keeps no state, reads no request (its children do), may be killed at any
-time, and is started by the next client that misses it. Whatever it forks lives on without it. It ends by itself after
-ten idle minutes, or when its socket or launch code has gone.
+time, and is started by the next client that misses it. Whatever it forks lives on without it; a monitor that is killed
+while it lives is replaced at once. It ends by itself after ten idle minutes without monitors, or when its socket or
+launch code has gone.
 
 Executed as `python3 -I -S` from a read-only clone of the interpreter (`spawner_start.py`), with the listening socket as
 descriptor 3. Everything that a child needs is imported here, before the first fork.
@@ -26,6 +27,7 @@ from _signal import (  # type: ignore[import-not-found]
     SIGXFSZ,
     default_int_handler,
     pthread_sigmask,
+    set_wakeup_fd,
 )
 from _signal import signal as set_handler
 from _socket import AF_UNIX, MSG_PEEK, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET, socket
@@ -38,14 +40,14 @@ from .._kernel.cgroup_files import write_text
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import enter_supervisor, remove_if_empty
 from .._sys.file_calls import close_range
-from .._sys.privilege_calls import set_dumpable, set_name
+from .._sys.privilege_calls import set_child_subreaper, set_dumpable, set_name
 from .._sys.process_calls import set_default_action
 from . import protocol
 from .clients import peer_uid
 from .dormant import run_monitor
 from .exec_server import run_exec
 from .launch_plan import ProcessPlan, from_record
-from .launch_worker import first_start
+from .launch_worker import adopt_of, first_start
 from .requests import read_request, refuse, unknown
 
 IDLE_S = 600
@@ -61,26 +63,77 @@ def main(socket_path: str, launch_directory: str, cgroup_parent: str) -> None:
     listener = socket(AF_UNIX, SOCK_STREAM, fileno=_LISTENER)
     listener.setblocking(False)
     inode = os.stat(socket_path).st_ino
+    ended, noted = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    set_wakeup_fd(noted)
+    set_handler(SIGCHLD, _note)
     watch = poll()
     watch.register(listener.fileno(), POLLIN)
+    watch.register(ended, POLLIN)
     socket.fileno  # noqa: B018  the type completes itself when it is first looked at, in each child otherwise
     gc.collect()
     gc.freeze()
     gc.disable()
     last = monotonic()
     while True:
-        if watch.poll(_LOOK_S * 1000):
+        ready = [fd for fd, _events in watch.poll(_LOOK_S * 1000)]
+        if ended in ready:
+            os.read(ended, 4096)
+            _reap(listener, socket_path)
+        if listener.fileno() in ready:
             while _serve_one(listener):
                 last = monotonic()
+        if ready:
             continue
         if not _still_wanted(socket_path, inode, launch_directory):
             break
+        if _reap(listener, socket_path):
+            last = monotonic()
         if monotonic() - last > IDLE_S:
             os.unlink(socket_path)  # from now on clients start another; those already waiting are served below
             while _serve_one(listener):
                 pass
             break
     _leave_cgroup(cgroup_parent)
+
+
+def _note(_number: int, _frame: object) -> None:
+    """SIGCHLD: the interpreter has written to the pipe already, which is all that is needed."""
+
+
+def _reap(listener: socket, socket_path: str) -> bool:
+    """Take note of what has ended; a monitor that was killed is replaced at once. Whether there are children left."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+        if os.WIFSIGNALED(status):
+            _replace(listener, os.path.dirname(socket_path), pid)
+
+
+def _replace(listener: socket, run: str, killed: int) -> None:
+    """Fork a monitor for the container whose monitor was the killed process, if it was one."""
+    try:
+        if os.fork() == 0:
+            try:
+                _become_monitor(listener)
+                run_monitor(None, lambda channel: adopt_of(run, killed, channel))
+            finally:
+                os._exit(1)
+    except OSError:
+        pass  # no memory or processes left: the next operation on the container has it adopted
+
+
+def _become_monitor(listener: socket) -> None:
+    listener.close()
+    set_wakeup_fd(-1)
+    set_handler(SIGCHLD, SIG_DFL)
+    os.setsid()
+    name = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(name, b"hull-monitor")
+    os.close(name)
 
 
 def _settle_in(cgroup_parent: str) -> None:
@@ -95,8 +148,9 @@ def _settle_in(cgroup_parent: str) -> None:
             set_default_action(number)
     set_handler(SIGINT, default_int_handler)
     pthread_sigmask(SIG_SETMASK, ())
-    for number in (SIGPIPE, SIGXFSZ, SIGCHLD):  # ignored children are reaped by the kernel
+    for number in (SIGPIPE, SIGXFSZ):
         set_handler(number, SIG_IGN)
+    set_child_subreaper(True)  # the inits of killed monitors: their exit status is the adopter's once they are reaped
     try:
         enter_supervisor(detect(), cgroup_parent)
     except (HullError, OSError):
@@ -145,15 +199,10 @@ def _be_child(listener: socket, connection: socket) -> None:
     A monitor reads no request: its worker does. The first byte tells which it is.
     """
     try:
-        listener.close()
-        set_handler(SIGCHLD, SIG_DFL)
-        os.setsid()
         connection.setblocking(True)
         connection.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _REQUEST_TIMEOUT)
+        _become_monitor(listener)
         if connection.recv(1, MSG_PEEK) == _MONITOR:
-            name = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
-            os.write(name, b"hull-monitor")
-            os.close(name)
             run_monitor(connection, lambda channel: first_start(connection, channel))
         decoder = protocol.Decoder()
         request = read_request(connection, decoder)

@@ -17,7 +17,7 @@ from time import monotonic, sleep
 
 from .._base import codec
 from .._base.errors import Damaged
-from .._base.values import Value
+from .._base.values import Value, replace
 from .._kernel.frozen import is_frozen_by
 from .._kernel.processes import is_alive
 
@@ -59,6 +59,7 @@ class RunState(Value):
     paused: bool = False
     stopped_by_user: bool = False
     monitored: bool = True
+    abandoned: bool = False  # its monitor was killed, and nobody has adopted it yet
     lost_log_bytes: int = 0
 
     @property
@@ -167,7 +168,7 @@ def observe(paths: Paths, container_id: str) -> RunState:
         if alive:
             return _running(state, monitored)
         if not monitored:
-            return observe_ended(paths.container(container_id))
+            return replace(observe_ended(paths.container(container_id)), monitored=False, abandoned=True)
         if state.get("status") == "restarting":
             return _restarting(state)
         if monotonic() > deadline:
@@ -186,6 +187,7 @@ def _running(state: dict[str, Any], monitored: bool) -> RunState:
         health=HealthState(health["status"], health["failing_streak"], tuple(health["log"])) if health else None,
         paused=paused,
         monitored=monitored,
+        abandoned=not monitored,
         lost_log_bytes=int(state.get("lost_log_bytes", 0)),
     )
 
