@@ -75,7 +75,8 @@ options:
     default: desired-image
   image_label_mismatch:
     description:
-      - What to do where the image has labels that neither the task nor the container has, V(ignore) them or V(fail).
+      - What to do where the image has labels that the task does not give, V(ignore) them or V(fail).
+      - Counts only where O(comparisons) has labels, or everything, V(strict), or with O(compare=exact).
     type: str
     choices: [ignore, fail]
     default: ignore

@@ -12,7 +12,7 @@ from .._base.plan import Action
 from .._base.values import Value
 from .comparison import IMAGE, PLATFORM, Difference, Rules, check_comparisons, compare
 from .image_facts import ImageConfig, is_for
-from .option_fields import IGNORE
+from .option_fields import IGNORE, STRICT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def plan(request: ContainerRequest, observed: Observed) -> TaskPlan:
     name, actions = request.spec.name, []
     if observed.fetch:
         actions.append(Action("pulled_image", request.spec.image, observed.fetch))
-    _check_labels(request, observed)
+    _check_labels(request, observed, rules)
     if observed.record is None:
         if not request.spec.image:
             raise Invalid(f"container {name} does not exist and no image is given to make it from", option="image")
@@ -131,9 +131,9 @@ def _stopping(request: ContainerRequest) -> str:
     return "killed" if request.force_kill else "stopped"
 
 
-def _check_labels(request: ContainerRequest, observed: Observed) -> None:
-    """With image_label_mismatch fail, labels that only the image gives are not accepted."""
-    if request.image_label_mismatch == "fail":
+def _check_labels(request: ContainerRequest, observed: Observed, rules: Rules) -> None:
+    """With image_label_mismatch fail, labels that only the image gives are not accepted where labels are strict."""
+    if request.image_label_mismatch == "fail" and rules.mode("labels") == STRICT:
         extra = sorted((observed.desired or observed.config).labels.keys() - request.spec.labels.keys())
         if extra:
             raise Conflict(

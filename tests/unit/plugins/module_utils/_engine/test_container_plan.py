@@ -262,10 +262,12 @@ def test_paused(paused, now, state, last):
 
 
 def test_labels_of_the_image_can_be_refused():
-    strict = request(task={"labels": {"maker": "us"}}, image_label_mismatch="fail")
-    plan(strict, observed())
-    with pytest.raises(Conflict, match="maker"):
-        plan(request(image_label_mismatch="fail"), observed())
+    strict = {"image_label_mismatch": "fail", "comparisons": {"labels": "strict"}}
+    plan(request(task={"labels": {"maker": "us"}}, **strict), observed())
+    plan(request(image_label_mismatch="fail"), observed())
+    for asked in (strict, {"image_label_mismatch": "fail", "compare": "exact"}):
+        with pytest.raises(Conflict, match="maker"):
+            plan(request(**asked), observed())
 
 
 def test_the_current_images_variables_can_complete_the_task():
