@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base import errors
+from ansible_collections.hull.engine.plugins.module_utils._base.spec import ContainerSpec
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
+from ansible_collections.hull.engine.plugins.module_utils._engine.confinement import cgroup_path
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import detect
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroups import Cgroup
 from ansible_collections.hull.engine.plugins.module_utils._runtime import client
@@ -300,3 +302,23 @@ def test_a_parent_is_made_and_goes_with_the_last_container(shared: Box, below: s
     finally:
         for directory in theirs:
             os.rmdir(directory)
+
+
+@pytest.mark.skipif(not os.path.isdir("/run/systemd/system"), reason="systemd does not run here")
+def test_systemd_takes_no_limit_from_a_container_in_a_slice(shared: Box) -> None:
+    needs("memory", "pids")
+    box = shared
+    limits = {"memory_bytes": 64 * MIB, "pids": 30}
+    plan = box.plan("sleep", "60", limits=limits)
+    wanted = ContainerSpec("c", "image", cgroup_parent="system.slice")
+    plan = replace(plan, cgroup=cgroup_path(box.paths.cgroup, wanted, plan.container_id))
+    box.plans[-1] = plan
+    box.start(plan)
+    unit = ["systemd-run", "--quiet", "--wait", "--slice=system.slice", "-p", "CPUWeight=50", "true"]
+    for command in (["systemctl", "daemon-reload"], unit, ["systemctl", "daemon-reexec"]):
+        subprocess.run(command, check=True)
+    assert file_of(plan, "memory", "memory.limit_in_bytes", "memory.max") == str(64 * MIB)
+    assert file_of(plan, "pids", "pids.max", "pids.max") == "30"
+    client.stop(box.paths, plan.container_id, 9, 0)
+    roots = {*HOST.mounts.values(), *([HOST.unified] if HOST.unified else [])}
+    assert not any(os.path.exists(f"{root}/{os.path.dirname(plan.cgroup)}") for root in roots)

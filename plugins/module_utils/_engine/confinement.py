@@ -116,7 +116,9 @@ def device_rules(rules: Iterable[DeviceRuleSpec]) -> tuple[tuple[str, int, int, 
 def cgroup_path(own_parent: str, spec: ContainerSpec, container_id: str) -> str:
     """The container's cgroup, below a hierarchy's root: in the engine's own parent or in the spec's.
 
-    `/a/b` is a path; `a-b.slice` is where systemd has the slice of that name, `a.slice/a-b.slice`. Raises Invalid.
+    `/a/b` is a path; `a-b.slice` is where systemd has the slice of that name, `a.slice/a-b.slice`. In a slice, the
+    engine's own parent comes between: systemd takes the controllers back from what does not pass them on (at
+    daemon-reload, for instance), and with them the limits. Raises Invalid.
     """
     if not spec.cgroup_parent:
         return f"{own_parent}/{container_id}"
@@ -125,6 +127,8 @@ def cgroup_path(own_parent: str, spec: ContainerSpec, container_id: str) -> str:
         raise Invalid(f"{spec.cgroup_parent!r} is not a cgroup", option="cgroup_parent", hint="/a/b, or name.slice")
     if len(parts) == 1 and parts[0].endswith(".slice") and not spec.cgroup_parent.startswith("/"):
         parts = _slice_path(parts[0])
+    if any(part.endswith(".slice") for part in parts):
+        parts.append(own_parent)
     return "/".join((*parts, container_id))
 
 

@@ -110,10 +110,10 @@ def test_masks_are_lifted_and_added() -> None:
         ("", "own/ID"),
         ("/a/b", "a/b/ID"),
         ("a/b/", "a/b/ID"),
-        ("web.slice", "web.slice/ID"),
-        ("web-db.slice", "web.slice/web-db.slice/ID"),
-        ("/web-db.slice", "web-db.slice/ID"),
-        ("system.slice/x.slice", "system.slice/x.slice/ID"),
+        ("web.slice", "web.slice/own/ID"),
+        ("web-db.slice", "web.slice/web-db.slice/own/ID"),
+        ("/web-db.slice", "web-db.slice/own/ID"),
+        ("system.slice/x.slice", "system.slice/x.slice/own/ID"),
     ],
 )
 def test_a_cgroup_is_below_the_parent_that_was_asked_for(parent: str, path: str) -> None:
