@@ -71,7 +71,6 @@ class Provision:
         return tuple(kinds[mount.kind](mount) if mount.kind in kinds else mount for mount in wanted)
 
     def _bind(self, mount: MountSpec) -> MountSpec:
-        check_not_own(self._engine, mount.source)
         _provide_directory(mount)
         _check_propagation(mount)
         return mount
@@ -107,19 +106,6 @@ class Provision:
 
             copy_up(self._engine, record, self._image, mount.target)
         return replace(mount, source=record.name)
-
-
-def check_not_own(engine: Engine, source: str) -> None:
-    """Refuse to show a container what the engine keeps: it could change every other container. Raises Invalid."""
-    real = os.path.realpath(source)
-    for directory in (engine.paths.root, engine.paths.run):
-        own = os.path.realpath(directory)
-        if real == own or real.startswith(own + "/"):
-            raise Invalid(
-                f"{source} belongs to the engine itself, whose state is in {directory}",
-                option="volumes",
-                hint="mount a volume by its name",
-            )
 
 
 def _provide_directory(mount: MountSpec) -> None:
