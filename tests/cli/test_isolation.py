@@ -292,3 +292,28 @@ def test_s27_32_bit_programs_run_only_where_they_are_asked_for(
     profile.write_text('{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]}')
     by_profile = statuses("--security-opt", f"seccomp={profile}")
     assert by_profile["getpid"] == errno.EBADF and by_profile["x32"] == errno.ENOSYS
+
+
+def test_a_restart_policy_finds_the_provider_as_it_is_now(shared: Hull) -> None:
+    with running(shared, "provider", "--network", "none") as provider:
+        words = ("--restart", "always", "--network", "none", "--pid", f"container:{provider}")
+        shared("run", "-d", "--name", "guest", *words, "busybox", "sleep", "99")
+        try:
+            before = pid_of(shared, "guest")
+            shared("restart", "-t", "0", provider)
+
+            def followed() -> bool:
+                pid = pid_of(shared, "guest")
+                spaces = [f"/proc/{other}/ns/pid" for other in (pid, pid_of(shared, provider))]
+                return pid not in (0, before) and len({os.readlink(path) for path in spaces}) == 1
+
+            wait_until(followed, "the guest in the provider's new namespace")
+        finally:
+            shared("rm", "-f", "guest")
+
+
+def test_s18_nothing_is_mounted_over_what_a_profile_is_written_to(shared: Hull) -> None:
+    """CVE-2019-16884: what confines a process must not be written to a file that only looks like one of proc."""
+    for target in ("/proc/self", "/proc/self/attr", "/proc/thread-self"):
+        words = ("run", "--rm", "--network", "none", "--tmpfs", target, "busybox", "true")
+        assert "/proc" in shared.fails(125, *words)
