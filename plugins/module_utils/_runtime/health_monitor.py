@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 TIMED_OUT = -1
 _KEPT_OUTPUT = 4096
 _DEFAULT_TIMEOUT_NS = 30 * 10**9
-_PAUSED_LOOK_NS = 500_000_000
+_PAUSED_LOOK_NS = 200_000_000
 _SIGKILL = 9
 
 
@@ -130,9 +130,8 @@ def _check(channel: socket, run_directory: str, health: HealthPlan) -> None:
             return
         plan = read_plan(run_directory)
         process = replace(plan.process, args=health.args, tty=False, open_stdin=False)
-        longest_s = -(-timeout_ns // 10**9)
-        check = spawn(target_of(record), process, detect(), seccomp=read_seccomp(plan), timeout_s=longest_s)
-        exit_code, output = _follow(check, Cgroup(detect(), plan.cgroup), channel, start_ns + timeout_ns - time_ns())
+        check = spawn(target_of(record), process, detect(), seccomp=read_seccomp(plan))
+        exit_code, output = _follow(check, Cgroup(detect(), plan.cgroup), channel, timeout_ns)
         if exit_code == TIMED_OUT:
             output = f"{too_late}: {output}" if output else too_late
     except Timeout:
@@ -150,10 +149,12 @@ def _follow(check: Spawned, container: Cgroup, channel: socket, timeout_ns: int)
     for fd in (*outputs, check.pid_fd, channel.fileno()):
         watch.register(fd, POLLIN)
     deadline = monotonic_ns() + timeout_ns
+    paused = False
     while True:
         ready = {fd for fd, _events in watch.poll(max(-(-(deadline - monotonic_ns()) // 10**6), 0))}
-        if not ready and container.is_frozen():  # a paused container is not late
-            deadline = monotonic_ns() + _PAUSED_LOOK_NS
+        if not ready and (paused or container.is_frozen()):  # time stands still for a paused container
+            paused = container.is_frozen()
+            deadline = monotonic_ns() + (_PAUSED_LOOK_NS if paused else timeout_ns)
             continue
         if not ready or ready & {check.pid_fd, channel.fileno()}:
             break

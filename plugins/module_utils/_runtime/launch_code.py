@@ -105,6 +105,7 @@ FILES = (
     "_store/removal.py",
     "_sys/bpf_calls.py",
     "_sys/file_calls.py",
+    "_sys/heap.py",
     "_sys/libc.py",
     "_sys/mount_calls.py",
     "_sys/mount_flags.py",

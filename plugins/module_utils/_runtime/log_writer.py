@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 from _json import encode_basestring_ascii
-from errno import ENOSPC
 from time import time_ns
 
 from .._base.clock import format_time
@@ -75,12 +74,13 @@ class LogWriter:
 
     def write(self, stream: str, data: bytes) -> None:
         """Take a piece of output as it was read; an unfinished line waits for its end."""
-        pieces, self._partial[stream] = cut(self._partial[stream] + data)
         tail = _tail(stream)
-        for piece in pieces:
-            self._append(_records(piece, tail))
-            if self._forward is not None:
-                self._forward(stream, piece)
+        for at in range(0, len(data), MAX_LINE):  # the records of empty lines are eighty times as long
+            pieces, self._partial[stream] = cut(self._partial[stream] + data[at : at + MAX_LINE])
+            for piece in pieces:
+                self._append(_records(piece, tail))
+                if self._forward is not None:
+                    self._forward(stream, piece)
 
     def finish(self) -> None:
         """Write unfinished lines; the container's output has ended."""
@@ -121,8 +121,9 @@ class LogWriter:
             self._untold = 0
         while records:
             end = self._fitting(records) if self._open() else len(records)
-            if end and not self._flush(records[:end]):
-                self._fail(records)
+            done = self._flush(records[:end])
+            if done < end:
+                self._fail(records[done:])
                 return
             records = records[end:]
             if records:
@@ -146,18 +147,19 @@ class LogWriter:
         self.lost_bytes += count
         self._untold += count
 
-    def _flush(self, records: bytes) -> bool:
-        if not self._open():
-            return False
+    def _flush(self, records: bytes) -> int:
+        """Write what the disk takes of them, in whole records. How many bytes."""
+        if not records or not self._open():
+            return 0
         try:
             written = os.write(self._fd, records)
             if written < len(records):
-                os.ftruncate(self._fd, self._size)  # half a record would damage the next one
-                raise OSError(ENOSPC, "short write")
+                written = records.rfind(b"\n", 0, written) + 1
+                os.ftruncate(self._fd, self._size + written)  # half a record would damage the next one
         except OSError:
-            return False
+            return 0
         self._size += written
-        return True
+        return written
 
     def _rotate(self) -> None:
         """`log` becomes `log.1`, `log.1` `log.2` and so on; the oldest goes."""

@@ -8,6 +8,7 @@ import os
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT
 from time import monotonic_ns
 
+from .._sys.heap import malloc_trim
 from . import protocol
 from .clients import Clients
 from .console import set_size
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .container_log import ContainerLog
 
 _READ = 65536
+_MUCH = 16384  # a flood of such pieces leaves megabytes of freed memory behind
+_REST_NS = 10**9
 _STDIN_LIMIT = 256 * 1024
 _HOLD_UP_CHECK_NS = 50_000_000
 _END_OF_INPUT = b"\x04"
@@ -77,6 +80,8 @@ class Streams:
             self._finish_output(fd)
             return False
         stream = self._outputs[fd]
+        if len(data) >= _MUCH:
+            self._loop.set_timer("heap", _REST_NS, malloc_trim)
         if self._log is not None:
             self._log.write(stream, data)
         self._clients.broadcast(_FRAMES[stream], data)
