@@ -9,6 +9,7 @@ are written at each start, and a restart policy finds them there.
 from __future__ import annotations
 
 import os
+from stat import S_ISREG
 
 from .._base.errors import NotFound
 from .._base.values import replace
@@ -160,10 +161,23 @@ def _write_etc(engine: Engine, spec: ContainerSpec, plan: LaunchPlan, warnings: 
     os.makedirs(directory, mode=0o700, exist_ok=True)
     for name, text in texts.items():
         path = f"{directory}/{name}"
+        _remove_other(path)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         with open(fd, "w") as file:
             file.write(text)
             os.fchmod(fd, 0o644)
+
+
+def _remove_other(path: str) -> None:
+    """Remove what has the place of a file and is none, such as a FIFO, which would make whoever opens it wait."""
+    try:
+        if S_ISREG(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    from .._store.files import remove_tree
+
+    remove_tree(path)
 
 
 def _read_host(path: str) -> str:

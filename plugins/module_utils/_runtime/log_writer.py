@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 MAX_LINE = 16 * 1024
 _HEAD = '{"log":'
 _BACKSLASH = "\x01"  # stands for an escaped one meanwhile; ASCII JSON has no such character
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+# Without waiting, should a FIFO have the log's name.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class LogWriter:

@@ -12,7 +12,8 @@ all agree), ended without a witness: its monitor was killed, or the host went do
 from __future__ import annotations
 
 import os
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, ENOENT, ENOSPC, ENOTDIR, ENXIO
+from stat import S_ISREG
 from time import monotonic, sleep
 
 from .._base import codec
@@ -122,12 +123,16 @@ def _overwrite(path: str, data: bytes) -> bool:
 
 
 def read_json(path: str) -> dict[str, Any] | None:
-    """The object in a file; None where there is no file. Raises Damaged."""
+    """The object in a file; None where there is no file, also where something else has its name. Raises Damaged."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (ENOENT, ENOTDIR, ENXIO):  # nothing, or a socket
+            return None
+        raise
     try:
+        if not S_ISREG(os.fstat(fd).st_mode):
+            return None
         value = codec.parse(os.read(fd, _MAX_FILE), source=path)
     finally:
         os.close(fd)
