@@ -68,7 +68,7 @@ def _converge(engine: Engine, request: ContainerRequest, image: ImagePlan | None
     for _ in range(_ATTEMPTS):
         observed = observe_container(engine, request, image)
         if observed.set_aside:
-            settle_set_aside(engine, request.spec.name, observed.set_aside)
+            settle_set_aside(engine, request, observed.set_aside)
             observed = observe_container(engine, request, image)
         try:
             return _execute(engine, request, observed, plan(request, observed))

@@ -100,12 +100,12 @@ def _bring_back(engine: Engine, old: ContainerRecord, name: str, *, running: boo
             ) from error
 
 
-def settle_set_aside(engine: Engine, name: str, records: tuple[ContainerRecord, ...]) -> None:
+def settle_set_aside(engine: Engine, request: ContainerRequest, records: tuple[ContainerRecord, ...]) -> None:
     """End what a killed task has begun: old containers go where a new one stands, else the last of them comes back."""
     newest, *others = sorted(records, key=lambda record: -record.created_ns)
-    if containers.lookup(engine, name) is None:
-        containers.rename(engine, newest, name)
+    if containers.lookup(engine, request.spec.name) is None:
+        containers.rename(engine, newest, request.spec.name)
     else:
         others.append(newest)
     for record in others:
-        containers.remove(engine, record, force=True)
+        _remove(engine, request, record)
