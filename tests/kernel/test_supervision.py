@@ -195,12 +195,12 @@ def test_r05_a_zombie_is_not_alive(box: Box) -> None:
 
 def test_r06_a_stopped_monitor_does_not_hold_the_container_up(box: Box) -> None:
     """While nobody reads, a megabyte of output waits in the pipe."""
-    plan = start(box, "sh", "-c", "head -c 900000 /dev/zero | tr '\\0' 'x'; touch /tmp/done; exec sleep 1000")
+    plan = start(box, "sh", "-c", "head -c 900000 /dev/zero | tr '\\0' 'x'; echo; touch /tmp/done; exec sleep 1000")
     monitor = int(box.state(plan)["monitor_pid"])
     os.kill(monitor, signal.SIGSTOP)
     wait_for(lambda: os.path.exists(f"/proc/{box.observe(plan).pid}/root/tmp/done"), "the container to go on")
     os.kill(monitor, signal.SIGCONT)
-    wait_for(lambda: sum(len(line.data) for line in logs.read_log(plan.root_directory)) == 900000, "the whole output")
+    wait_for(lambda: sum(len(line.data) for line in logs.read_log(plan.root_directory)) == 900001, "the whole output")
 
 
 def test_a_stopped_monitor_is_let_go_on_by_who_wants_something_of_it(box: Box) -> None:

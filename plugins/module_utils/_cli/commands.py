@@ -112,6 +112,12 @@ def _verification() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _booting() -> tuple[Command, ...]:
+    from .booting import COMMANDS
+
+    return COMMANDS
+
+
 def _system() -> tuple[Command, ...]:
     from .system import COMMANDS
 
@@ -168,6 +174,7 @@ HOMES: dict[str, Home] = {
     "volume rm": _volumes,
     "volume prune": _pruning,
     "verify": _verification,
+    "boot": _booting,
     "inspect": _system,
     "info": _system,
     "version": _system,
@@ -204,7 +211,7 @@ _SECTIONS = (
     ("Images", "pull push images tag rmi load save import history squash verify".split()),
     ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),
     ("Registries", "login logout search tags".split()),
-    ("Host", ["info", "version", "system df", "system prune"]),
+    ("Host", ["boot", "info", "version", "system df", "system prune"]),
 )
 _ASKS = ("--help", "help")
 _CONTAINER_VERBS = frozenset((*_SECTIONS[0][1], *_SECTIONS[1][1]))

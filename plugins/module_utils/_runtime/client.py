@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .launch_plan import LaunchPlan, ProcessPlan
     from .state import RunState
 
-_SIGKILL, _SIGCONT = 9, 18
+_SIGKILL, _SIGTERM, _SIGCONT = 9, 15, 18
+_ENDING_S = 30
 _ANSWER_TIMEOUT_S = 90.0
 _ATTEMPTS = 3
 
@@ -136,6 +137,42 @@ def adopt(paths: Paths, container_id: str) -> bool:
     except (HullError, OSError):
         return False
     return True
+
+
+class Ending:
+    """A container that has been told to end, as the host goes down."""
+
+    def __init__(self, name: str, monitor_fd: int) -> None:
+        self._name, self._monitor_fd = name, monitor_fd
+
+    def wait(self, stop_timeout_s: float) -> None:
+        """Wait for its monitor, which ends after it. Raises Timeout."""
+        from .._kernel.processes import has_ended
+
+        try:
+            if not has_ended(self._monitor_fd, int((stop_timeout_s + _ENDING_S) * 1000)):
+                raise Timeout(f"stop container {self._name[:12]}: it runs after {stop_timeout_s + _ENDING_S:g} s still")
+        finally:
+            os.close(self._monitor_fd)
+
+
+def tell_host_ends(paths: Paths, container_id: str) -> Ending | None:
+    """Have a container's monitor stop it; its restart policy undoes that at boot only. None where it is down."""
+    from .._kernel.processes import open_process, send_signal
+
+    now = state.observe(paths, container_id)
+    if now.abandoned:
+        adopt(paths, container_id)
+        now = state.observe(paths, container_id)
+    record = state.read_state(paths.container_run(container_id))
+    if record is None or not now.is_up:
+        return None
+    fd = open_process(int(record["monitor_pid"]), int(record["monitor_start_time"]))
+    if fd is None:
+        return None
+    send_signal(fd, _SIGTERM)
+    send_signal(fd, _SIGCONT)
+    return Ending(container_id, fd)
 
 
 def _continue_monitor(record: dict[str, Any]) -> None:

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 from .launch_plan import RestartPlan
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .state import RunState
+
 FIRST_DELAY_NS = 100_000_000
 LONGEST_DELAY_NS = 60 * 10**9
 GOOD_RUN_NS = 10 * 10**9
@@ -45,3 +49,15 @@ def wants_restart(plan: RestartPlan, *, exit_code: int, restarts: int) -> bool:
     if plan.policy in ("always", "unless-stopped"):
         return True
     return plan.policy == "on-failure" and exit_code != 0 and (plan.retries <= 0 or restarts < plan.retries)
+
+
+def wants_boot(plan: RestartPlan, last: RunState) -> bool:
+    """Whether the policy wants a container that does not run to be started after a boot; never one that never ran.
+
+    `always` brings back also what a user has stopped. A container that went down with the host has failed.
+    """
+    if last.status == "created":
+        return False
+    if plan.policy == "always":
+        return True
+    return not last.stopped_by_user and wants_restart(plan, exit_code=last.exit_code, restarts=last.restart_count)

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import RestartPlan
-from ansible_collections.hull.engine.plugins.module_utils._runtime.restart import RestartState, wants_restart
+from ansible_collections.hull.engine.plugins.module_utils._runtime.restart import (
+    RestartState,
+    wants_boot,
+    wants_restart,
+)
+from ansible_collections.hull.engine.plugins.module_utils._runtime.state import RunState
 
 SECOND = 10**9
 
@@ -48,3 +53,35 @@ def test_a_users_stop_is_never_undone() -> None:
     state = RestartState()
     assert state.next_delay(RestartPlan("always"), exit_code=1, ran_ns=0, stopped=True) is None
     assert state.count == 0
+
+
+ENDED = RunState("exited", exit_code=255)
+STOPPED = RunState("exited", exit_code=137, stopped_by_user=True)
+
+
+@pytest.mark.parametrize(
+    ("plan", "last", "wanted"),
+    [
+        (RestartPlan("always"), ENDED, True),
+        (RestartPlan("always"), STOPPED, True),
+        (RestartPlan("always"), RunState("created"), False),
+        (RestartPlan("unless-stopped"), ENDED, True),
+        (RestartPlan("unless-stopped"), STOPPED, False),
+        (RestartPlan("on-failure"), ENDED, True),
+        (RestartPlan("on-failure"), RunState("exited", exit_code=0), False),
+        (RestartPlan("on-failure"), STOPPED, False),
+        (RestartPlan("on-failure", 2), RunState("exited", exit_code=1, restart_count=2), False),
+        (RestartPlan("no"), ENDED, False),
+    ],
+)
+def test_what_is_started_after_a_boot(plan: RestartPlan, last: RunState, wanted: bool) -> None:
+    assert wants_boot(plan, last) is wanted
+
+
+def test_a_monitor_that_adopts_goes_on_with_the_delays() -> None:
+    first = RestartState()
+    first.next_delay(RestartPlan("always"), exit_code=1, ran_ns=0, stopped=False)
+    record = first.record()
+    second = RestartState(record["restart_count"], record["restart_delay_ns"])
+    delay = second.next_delay(RestartPlan("always"), exit_code=1, ran_ns=0, stopped=False)
+    assert (delay, second.count) == (200_000_000, 2)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""What a host's start and shutdown mean for its containers: those whose restart policy says so run again.
+
+Both can be done at any time and again: a container that runs already is left alone.
+"""
+
+from __future__ import annotations
+
+from .._base.errors import HullError
+from .._base.values import Value
+from .._runtime.restart import wants_boot
+from . import containers
+from .declared import declared_spec, plan_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._store.records import ContainerRecord
+    from .engine import Engine
+
+
+class Step(Value):
+    """What was done with a container: `started`, `stopped`, or `failed` with the error."""
+
+    name: str
+    done: str
+    error: str = ""
+    hint: str = ""
+
+
+def boot(engine: Engine) -> Iterator[Step]:
+    """Start what its policy wants to run after a boot, in the order of creation, a container that another one joins
+    before that one. The error of one keeps none of the others."""
+    for record in _in_order(engine):
+        try:
+            now = containers.state(engine, record)
+            plan = plan_of(record)
+            if now.is_up or not wants_boot(plan.restart, now):
+                continue
+            if containers.start(engine, record) is not None:
+                yield Step(record.name, "started")
+        except HullError as error:
+            yield Step(record.name, "failed", error.message, error.hint)
+
+
+def shut_down(engine: Engine) -> Iterator[Step]:
+    """Stop all containers as the host goes down: each by its own signal and in its own time, all at the same time, but
+    those first that join others. Their restart policies do not count it as a stop by the user."""
+    from .._runtime import client
+
+    records = _in_order(engine)
+    joining = [record for record in records if _providers(record)]
+    for wave in (joining, [record for record in records if record not in joining]):
+        told = [(record, client.tell_host_ends(engine.paths, record.id)) for record in reversed(wave)]
+        for record, ending in told:
+            try:
+                if ending is not None:
+                    ending.wait(plan_of(record).stop_timeout_s)
+                    yield Step(record.name, "stopped")
+            except HullError as error:
+                yield Step(record.name, "failed", error.message, error.hint)
+
+
+def _in_order(engine: Engine) -> list[ContainerRecord]:
+    database = engine.database()
+    records = sorted(database.containers(), key=lambda record: record.created_ns) if database is not None else []
+    known = {key: record for record in records for key in (record.name, record.id)}
+    ordered: dict[str, ContainerRecord] = {}
+
+    def place(record: ContainerRecord, above: tuple[str, ...]) -> None:
+        if record.id in ordered or record.id in above:
+            return
+        for name in _providers(record):
+            provider = known.get(name)
+            if provider is not None:
+                place(provider, (*above, record.id))
+        ordered[record.id] = record
+
+    for record in records:
+        place(record, ())
+    return list(ordered.values())
+
+
+def _providers(record: ContainerRecord) -> list[str]:
+    """The names or ids of the containers whose namespaces this one joins."""
+    try:
+        spec = declared_spec(record)
+    except HullError:  # a damaged record is told where the container is started
+        return []
+    modes = (spec.network_mode, spec.pid_mode, spec.ipc_mode)
+    return [mode.partition(":")[2] for mode in modes if mode.startswith("container:")]

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""`boot` after a reboot (processes gone, run-time directory empty) and after a shutdown by `boot --down`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from tests.cli.conftest import wait_until
+from tests.support.residue import residue
+
+SLEEPER = ("busybox", "sleep", "1000")
+
+
+def processes(hull) -> list[int]:
+    """All that a reboot ends: the engine's processes and the containers'."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/comm") as comm, open(f"/proc/{name}/cmdline") as line:
+                ours = comm.read().startswith("hull-") and hull.paths.run in line.read()
+            with open(f"/proc/{name}/cgroup") as file:
+                ours = ours or f"/{hull.paths.cgroup}/" in file.read()
+        except OSError:
+            continue
+        if ours and int(name) != os.getpid():
+            found.append(int(name))
+    return found
+
+
+def reboot(hull) -> None:
+    """Kill everything at once, and lose what lies in memory."""
+    pids = processes(hull)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+    wait_until(lambda: not [pid for pid in processes(hull) if not is_zombie(pid)], "everything to be dead")
+    shutil.rmtree(hull.paths.run)
+
+
+def is_zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+@pytest.fixture
+def five(shared):
+    for name, policy in (("always", "always"), ("unless", "unless-stopped"), ("failing", "on-failure"), ("no", "no")):
+        shared("run", "-d", "--network", "none", "--name", name, "--restart", policy, *SLEEPER)
+    shared("run", "-d", "--network", "container:always", "--name", "joining", "--restart", "always", *SLEEPER)
+    yield shared
+    shared("rm", "-f", "joining", "always", "unless", "failing", "no")
+    assert residue(shared.paths) == []
+
+
+def test_r24_after_a_reboot_the_policies_decide(five):
+    five("stop", "-t", "0", "unless")
+    reboot(five)
+    assert five.status("always") == five.status("no") == "exited"
+    assert five("boot").splitlines() == ["started always", "started failing", "started joining"]
+    assert [five.status(name) for name in ("always", "unless", "failing", "no", "joining")] == [
+        "running",
+        "exited",
+        "running",
+        "exited",
+        "running",
+    ]
+    assert five("boot") == ""
+
+
+def test_r24_always_brings_back_what_a_user_stopped_and_one_error_keeps_no_other(five):
+    five("stop", "-t", "0", "joining", "always", "failing")
+    reboot(five)
+    shutil.rmtree(five.paths.container(five("inspect", "-f", "{{.Id}}", "unless").strip()) + "/work")
+    done = five.run("boot")
+    assert done.returncode == 1 and done.stderr.startswith(b"hull: unless: ") or b"unless" in done.stderr
+    assert done.stdout.decode().splitlines() == ["started always", "started joining"]
+    assert five.status("failing") == "exited"
+
+
+def test_a_shutdown_stops_all_and_is_no_stop_by_the_user(five):
+    lines = five("boot", "--down").splitlines()
+    assert lines[0] == "stopped joining" and sorted(lines) == sorted(
+        f"stopped {name}" for name in ("always", "unless", "failing", "no", "joining")
+    )
+    assert five("boot", "--down") == ""
+    assert five("boot").splitlines() == ["started always", "started unless", "started failing", "started joining"]
+
+
+def test_what_never_ran_is_not_started(shared):
+    shared("create", "--network", "none", "--name", "idle", "--restart", "always", *SLEEPER)
+    try:
+        assert shared("boot") == ""
+        assert shared.status("idle") == "created"
+    finally:
+        shared("rm", "idle")
