@@ -12,6 +12,7 @@ description:
   - Tells about one container, or about all of them.
 extends_documentation_fragment:
   - hull.engine.engine
+  - hull.engine.docker
   - hull.engine.engine.info_attributes
 options:
   name:
@@ -97,6 +98,10 @@ containers:
 """
 
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid  # noqa: E402
+from ansible_collections.hull.engine.plugins.module_utils._module.docker_connection import (  # noqa: E402
+    DOCKER_ARGUMENTS,
+    refuse_other_hosts,
+)
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
 
 TYPE_CHECKING = False
@@ -112,6 +117,7 @@ def tell_containers(task: Task) -> dict[str, Any]:
     """One container or all."""
     from ansible_collections.hull.engine.plugins.module_utils._engine import containers
 
+    refuse_other_hosts(task.options)
     name = task.options["name"]
     if name is None and task.options["changes"]:
         raise Invalid("needs name", option="changes")
@@ -136,7 +142,7 @@ def changes_of(task: Task, record: ContainerRecord) -> list[dict[str, str]]:
 
 def main() -> None:
     """Run the module."""
-    run_module(tell_containers, ARGUMENTS)
+    run_module(tell_containers, {**DOCKER_ARGUMENTS, **ARGUMENTS})
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ class Database:
         for container_id, volume in self._rows("SELECT container_id, volume FROM container_volumes ORDER BY rowid"):
             volumes.setdefault(container_id, []).append(volume)
         rows = self._rows(f"SELECT {_CONTAINER_COLUMNS} FROM containers ORDER BY created_ns DESC, id")
-        return [ContainerRecord(*row, tuple(volumes.get(row[0], ()))) for row in rows]
+        return [ContainerRecord(*(*row, tuple(volumes.get(row[0], ())))) for row in rows]
 
     def container(self, container_id: str) -> ContainerRecord | None:
         return _first(self._containers("WHERE id = ?", container_id))

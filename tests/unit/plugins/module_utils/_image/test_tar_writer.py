@@ -21,7 +21,12 @@ from ansible_collections.hull.engine.plugins.module_utils._image.tar import (
     Entry,
     TarReader,
 )
-from ansible_collections.hull.engine.plugins.module_utils._image.tar_writer import TarWriter, make_entry
+from ansible_collections.hull.engine.plugins.module_utils._image.tar_writer import (
+    END,
+    TarWriter,
+    make_entry,
+    sparse_header_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,3 +153,18 @@ def test_equal_entries_give_equal_bytes() -> None:
     other = make_entry(b"f", xattrs={b"user.a": b"2", b"user.b": b"1"})
     assert written(one) == written(other)
     assert one.kind == FILE
+
+
+@pytest.mark.parametrize("pieces", [[], [(0, 700)], [(4096, 10), (1 << 20, 4096)], [((1 << 21) - 5, 5)]])
+def test_a_file_with_holes_comes_back_with_them(pieces: list[tuple[int, int]]) -> None:
+    size = 1 << 21
+    data = [bytes([65 + number]) * length for number, (_, length) in enumerate(pieces)]
+    stored = b"".join(data)
+    archive = sparse_header_of(make_entry(b"holes", size=size), pieces) + stored + bytes(-len(stored) % 512) + END
+    entry = next(iter(TarReader(io.BytesIO(archive), what="test")))
+    assert (entry.name, entry.size) == (b"holes", size) and [p for p in entry.segments or [] if p[1]] == pieces
+    with tarfile.open(fileobj=io.BytesIO(archive)) as other:
+        expected = bytearray(size)
+        for (offset, length), part in zip(pieces, data):
+            expected[offset : offset + length] = part
+        assert other.extractfile("holes").read() == bytes(expected)  # type: ignore[union-attr]
