@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .container_plan import ContainerRequest, Observed
     from .engine import Engine
 
+_SIGKILL = 9
+
 
 def create(
     engine: Engine, request: ContainerRequest, observed: Observed, *, starts: bool
@@ -54,9 +56,10 @@ def _image(engine: Engine, observed: Observed) -> ImageRecord:
 
 
 def stop(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> None:
-    """Stop a container as the task says; also one that is paused."""
+    """Stop a container as the task says; also one that is paused. A signal that is not SIGKILL gets its time."""
     if request.force_kill:
-        containers.stop(engine, record, timeout_s=0, signal=request.kill_signal)
+        timeout_s = 0 if request.kill_signal == _SIGKILL else request.stop_timeout_s
+        containers.stop(engine, record, timeout_s=timeout_s, signal=request.kill_signal)
     else:
         containers.stop(engine, record, timeout_s=request.stop_timeout_s)
 
