@@ -5,14 +5,19 @@
 from __future__ import annotations
 
 from .._base.clock import format_time, now_ns
+from .._base.errors import Unsupported
 from .._base.units import parse_moment
 from .._engine import containers
+from .._engine.declared import declared_spec
 from .command import Command
 from .flags import UsageError, switch, text
 from .printing import STDERR, STDOUT, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._runtime.logs import LogLine
     from .command import Invocation
 
 
@@ -37,6 +42,8 @@ def _logs(invocation: Invocation) -> int:
     stamped = invocation.is_on("timestamps")
     with invocation.engine() as engine:
         record = containers.find(engine, invocation.arguments[0])
+        if declared_spec(record).log_driver == "none":
+            raise Unsupported(f"logs of container {record.name}: its log_driver is none, nothing is kept")
 
         def may_come_more() -> bool:
             running = containers.state(engine, record).is_up
@@ -49,10 +56,17 @@ def _logs(invocation: Invocation) -> int:
             tail=tail,
             follow=may_come_more if invocation.is_on("follow") else None,
         )
-        for line in lines:
-            stamp = f"{format_time(line.time_ns)} ".encode() if stamped else b""
-            write_all(STDERR if line.stream == "stderr" else STDOUT, stamp + line.data)
+        _show(lines, stamped=stamped)
     return 0
+
+
+def _show(lines: Iterator[LogLine], *, stamped: bool) -> None:
+    """Write the records of a log, to the stream that each came from. A long line is many records, and has one stamp."""
+    unfinished = {"stdout": False, "stderr": False}
+    for line in lines:
+        stamp = f"{format_time(line.time_ns)} ".encode() if stamped and not unfinished.get(line.stream) else b""
+        unfinished[line.stream] = not line.data.endswith(b"\n")
+        write_all(STDERR if line.stream == "stderr" else STDOUT, stamp + line.data)
 
 
 COMMANDS = (

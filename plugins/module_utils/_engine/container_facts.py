@@ -73,6 +73,7 @@ def _state(now: RunState) -> dict[str, Any]:
         "Error": now.error,
         "StartedAt": format_time(now.started_ns),
         "FinishedAt": format_time(now.finished_ns),
+        "LostLogBytes": now.lost_log_bytes,
     }
     if now.health is not None:
         facts["Health"] = {
