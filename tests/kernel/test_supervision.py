@@ -13,7 +13,7 @@ from ansible_collections.hull.engine.plugins.module_utils._base.errors import Co
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import detect
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroups import Cgroup
-from ansible_collections.hull.engine.plugins.module_utils._kernel.processes import is_alive, start_time
+from ansible_collections.hull.engine.plugins.module_utils._kernel.processes import is_alive, is_stopped, start_time
 from ansible_collections.hull.engine.plugins.module_utils._runtime import client, logs, state
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import (
     HealthPlan,
@@ -205,7 +205,9 @@ def test_r06_a_stopped_monitor_does_not_hold_the_container_up(box: Box) -> None:
 
 def test_a_stopped_monitor_is_let_go_on_by_who_wants_something_of_it(box: Box) -> None:
     plan = start(box, "sleep", "1000")
-    os.kill(int(box.state(plan)["monitor_pid"]), signal.SIGSTOP)
+    monitor = int(box.state(plan)["monitor_pid"])
+    os.kill(monitor, signal.SIGSTOP)
+    wait_for(lambda: is_stopped(monitor, start_time(monitor) or 0), "the monitor to stop")
     begin = time.monotonic()
     client.stop(box.paths, plan.container_id, 9, 0)
     assert time.monotonic() - begin < 5 and gone(plan)
@@ -222,7 +224,8 @@ def test_r21_a_socket_and_a_fifo_that_a_crash_left_are_replaced(box: Box) -> Non
     plan = box.plan("sleep", "1000")
     os.makedirs(plan.run_directory)
     os.mkfifo(f"{plan.run_directory}/monitor.sock")
-    os.mkfifo(f"{plan.run_directory}/state.json.new")
+    for name in ("state.json", "state.json.new", "plan.json.new"):
+        os.mkfifo(f"{plan.run_directory}/{name}")
     box.start(plan)
     assert box.observe(plan).status == "running"
 
@@ -266,7 +269,7 @@ def test_a_monitor_that_waits_is_small_and_has_few_descriptors(box: Box) -> None
     monitor = int(box.state(plan)["monitor_pid"])
     with open(f"/proc/{monitor}/smaps_rollup") as file:
         private = next(int(line.split()[1]) for line in file if line.startswith("Private_Dirty:"))
-    assert private < 800 and len(os.listdir(f"/proc/{monitor}/fd")) <= 12
+    assert private < 800 and len(os.listdir(f"/proc/{monitor}/fd")) <= 14
     assert comm(monitor) == "hull-monitor"
     with open(f"/proc/{monitor}/cmdline") as file:
         assert plan.name in file.read()

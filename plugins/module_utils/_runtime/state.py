@@ -85,7 +85,7 @@ def write_json(path: str, value: dict[str, Any]) -> None:
     data = data.ljust(len(data) + _SPARE - len(data) % _SPARE + _SPARE)
     temporary = path + ".new"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = _new_file(temporary)
         try:
             _write_whole(fd, data)
         finally:
@@ -98,6 +98,16 @@ def write_json(path: str, value: dict[str, Any]) -> None:
             pass
         if error.errno not in (ENOSPC, EDQUOT) or not _overwrite(path, data):
             raise
+
+
+def _new_file(path: str) -> int:
+    """Open it for writing, in place of what a crash has left there, which may be anything."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileExistsError:
+        os.unlink(path)
+        return os.open(path, flags, 0o600)
 
 
 def _write_whole(fd: int, data: bytes) -> None:
