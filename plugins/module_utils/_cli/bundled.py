@@ -68,4 +68,4 @@ def install(path: str, offset: int, size: int) -> None:
     with open(path, "rb", buffering=0) as file:
         file.seek(offset)
         index, launch_version = loads(file.read(size))
-    sys.meta_path.insert(0, Bundle(path, index, launch_version))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Bundle(path, index, launch_version))
