@@ -271,5 +271,14 @@ def test_a_monitor_that_waits_is_small_and_has_few_descriptors(box: Box) -> None
         private = next(int(line.split()[1]) for line in file if line.startswith("Private_Dirty:"))
     assert private < 800 and len(os.listdir(f"/proc/{monitor}/fd")) <= 14
     assert comm(monitor) == "hull-monitor"
-    with open(f"/proc/{monitor}/cmdline") as file:
-        assert plan.name in file.read()
+
+
+def test_a_monitor_shows_whose_it_is(box: Box) -> None:
+    plan = start(box, "sleep", "1000")
+    monitor = int(box.state(plan)["monitor_pid"])
+
+    def title() -> str:
+        with open(f"/proc/{monitor}/cmdline") as file:
+            return file.read()
+
+    wait_for(lambda: plan.name in title(), "the title")
