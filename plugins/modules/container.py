@@ -677,7 +677,8 @@ options:
     description:
       - V(max-size) and V(max-file) of the files, 10M and 3 if not given. V(max-size) of V(-1) is without limit.
       - V(tag), the name in journald and syslog, with V({{.Name}}), V({{.ID}}) and the like.
-      - V(mode), V(non-blocking) (the default, a log that can't keep up loses lines) or V(blocking).
+      - V(mode), V(non-blocking) (the default, a log that can't keep up loses lines) or V(blocking); V(max-buffer-size),
+        how much waits for a slow journald or syslog, V(1m) if not given.
       - V(syslog-address), V(syslog-facility), V(syslog-format).
     type: dict
     aliases: [log_opt]

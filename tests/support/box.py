@@ -170,18 +170,19 @@ class Box:
 
 def read_all(session: Any, stdin: bytes | None = None) -> Result:
     """Everything that a session gives."""
-    result = Result()
+    result, stdout, stderr = Result(), bytearray(), bytearray()
     if stdin is not None:
         session.write_stdin(stdin)
         session.close_stdin()
     while (frame := session.read(timeout_s=30)) is not None:
         result.last = frame.kind
         if frame.kind == "stdout":
-            result.stdout += frame.data
+            stdout += frame.data
         elif frame.kind == "stderr":
-            result.stderr += frame.data
+            stderr += frame.data
         elif frame.kind == "exit":
             result.code, result.oom_killed = int(frame.data), frame.oom_killed
+    result.stdout, result.stderr = bytes(stdout), bytes(stderr)
     return result
 
 

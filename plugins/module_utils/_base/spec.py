@@ -161,6 +161,7 @@ class ContainerSpec(Value):
     log_address: str = ""  # where syslog listens: unixgram:///path, udp://host:port, tcp://host:port; empty: /dev/log
     log_facility: str = "daemon"  # syslog's
     log_format: str = "rfc3164"  # syslog's: or rfc5424
+    log_buffer_bytes: int = 1024 * 1024  # what waits for a slow journald or syslog
     selinux: tuple[str, ...] = ()  # label options: disable, type:x ...
     storage_opts: dict[str, str] = {}  # size: where the host has quotas
 

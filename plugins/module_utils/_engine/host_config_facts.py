@@ -79,6 +79,7 @@ def _log_config(spec: ContainerSpec) -> dict[str, str]:
     facts = {"max-size": _size(spec.log_max_size_bytes), "max-file": str(spec.log_max_files)}
     said = {
         "mode": "blocking" if spec.log_blocking else "",
+        "max-buffer-size": _size(spec.log_buffer_bytes) if spec.log_buffer_bytes != type(spec).log_buffer_bytes else "",
         "tag": spec.log_tag,
         "syslog-address": spec.log_address,
         "syslog-facility": spec.log_facility if spec.log_driver == "syslog" else "",

@@ -35,7 +35,7 @@ def parse_log(driver: str | None, options: dict[str, Any] | None) -> dict[str, A
 
 
 def _sizes(given: dict[str, str]) -> dict[str, int]:
-    """Sizes and numbers. `max-buffer-size` is read and not used: the buffer is the pipe, and as large as that is."""
+    """Sizes and numbers."""
     fields = {}
     try:
         if "max-size" in given:
@@ -43,7 +43,7 @@ def _sizes(given: dict[str, str]) -> dict[str, int]:
         if "max-file" in given:
             fields["log_max_files"] = integer(given, "max-file", 3, 1, 1000)
         if "max-buffer-size" in given:
-            parse_size(given["max-buffer-size"], option="max-buffer-size")
+            fields["log_buffer_bytes"] = max(parse_size(given["max-buffer-size"], option="max-buffer-size"), 1)
     except Invalid as error:
         raise Invalid(error.message, option="log_options", hint=error.hint) from error
     return fields
@@ -63,9 +63,9 @@ def _rest(given: dict[str, str]) -> dict[str, Any]:
             raise Invalid(f"syslog-facility {given['syslog-facility']!r} is not known", option="log_options", hint=hint)
         fields["log_facility"] = given["syslog-facility"]
     if "syslog-format" in given:
-        if given["syslog-format"] not in ("rfc3164", "rfc5424"):
+        if given["syslog-format"] not in ("rfc3164", "rfc5424", "rfc5424micro"):
             raise Invalid("syslog-format is rfc3164 or rfc5424", option="log_options")
-        fields["log_format"] = given["syslog-format"]
+        fields["log_format"] = given["syslog-format"].replace("micro", "")  # with microseconds in any case
     if "syslog-address" in given:
         fields["log_address"] = _address(given["syslog-address"])
     return fields
@@ -73,7 +73,7 @@ def _rest(given: dict[str, str]) -> dict[str, Any]:
 
 def _address(text: str) -> str:
     scheme, separator, place = text.partition("://")
-    if not separator or scheme not in ("unixgram", "udp", "tcp") or not place or "\0" in place:
+    if not separator or scheme not in ("unixgram", "unix", "udp", "tcp") or not place or "\0" in place:
         raise Invalid(
             f"{text!r} is not an address",
             option="log_options",

@@ -37,6 +37,7 @@ def log_plan(spec: ContainerSpec, container_id: str, directory: str) -> LogPlan:
         facility=facility_number(spec.log_facility),
         format=spec.log_format,
         image=spec.image,
+        buffer_bytes=spec.log_buffer_bytes,
     )
 
 

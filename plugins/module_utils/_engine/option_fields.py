@@ -68,6 +68,7 @@ _LOG_PARTS = {
     "max-size": "log_max_size_bytes",
     "max-file": "log_max_files",
     "mode": "log_blocking",
+    "max-buffer-size": "log_buffer_bytes",
     "tag": "log_tag",
     "syslog-address": "log_address",
     "syslog-facility": "log_facility",

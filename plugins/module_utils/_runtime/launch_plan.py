@@ -110,6 +110,7 @@ class LogPlan(Value):
     facility: int = 3  # syslog's
     format: str = "rfc3164"  # syslog's: or rfc5424
     image: str = ""  # the image's name, for journald
+    buffer_bytes: int = 1024 * 1024  # what waits for a slow receiver
 
 
 class LaunchPlan(Value):

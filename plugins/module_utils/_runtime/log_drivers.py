@@ -36,12 +36,14 @@ class LogDriver:
         self._forwarder = self._connect()
 
     def _connect(self) -> Forwarder:
-        return Forwarder(self._loop, self._log.address, by_file=self._log.driver == "journald")
+        log = self._log
+        return Forwarder(self._loop, log.address, log.buffer_bytes, by_file=log.driver == "journald")
 
     def configure(self, plan: LaunchPlan, log: LogPlan) -> None:
         """Take over another tag, name or address."""
         moved = log.address != self._log.address
         self._log, self._form = log, _form(plan, log)
+        self._forwarder.limit = log.buffer_bytes
         if moved:
             self._lose(self._forwarder.close())
             self._forwarder = self._connect()
@@ -84,7 +86,7 @@ def receiver_warnings(log: LogPlan | None) -> list[str]:
     """What to tell who starts a container whose driver's receiver is not there."""
     if log is None or log.driver not in DRIVERS:
         return []
-    probe = Forwarder(EventLoop(), log.address)
+    probe = Forwarder(EventLoop(), log.address, 0)
     probe.close()
     if not probe.trouble:
         return []

@@ -8,7 +8,7 @@ and counted. A receiver that is not there, or goes, is looked for again, after l
 
 from __future__ import annotations
 
-from _collections import deque
+from _collections import deque  # type: ignore[import-not-found]
 from _socket import (
     AF_INET,
     AF_INET6,
@@ -33,7 +33,6 @@ from time import monotonic_ns
 from .._sys.file_calls import sealed_memory_file
 from .event_loop import EventLoop
 
-BUFFER_LIMIT = 1024 * 1024
 _OVERHEAD = 64  # of a message that is kept
 _FIRST_PAUSE_NS = 100_000_000
 _LONGEST_PAUSE_NS = 30 * 10**9
@@ -43,12 +42,16 @@ _RECEIVE = 4096
 
 
 class Forwarder:
-    """One receiver. `address` as LogPlan's; `by_file` sends what is too large for a datagram as a memory file."""
+    """One receiver. `address` as LogPlan's; `by_file` sends what is too large for a datagram as a memory file.
 
-    def __init__(self, loop: EventLoop, address: str, *, by_file: bool = False) -> None:
+    `limit` is of the bytes that are kept, and may be changed.
+    """
+
+    def __init__(self, loop: EventLoop, address: str, limit: int, *, by_file: bool = False) -> None:
         self._loop = loop
         self._address = address
         self._by_file = by_file
+        self.limit = limit
         self._socket: socket | None = None
         self._is_stream = False
         self._is_torn = False  # the first message of the queue has gone in part
@@ -62,7 +65,7 @@ class Forwarder:
     @property
     def full(self) -> bool:
         """Whether the next message would be dropped."""
-        return self._queued >= BUFFER_LIMIT
+        return self._queued >= self.limit
 
     def send(self, message: bytes) -> bool:
         """Send or keep it. False where it is dropped."""

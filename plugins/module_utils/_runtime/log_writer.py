@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Forward = Callable[[str, bytes], None]
 
 MAX_LINE = 16 * 1024
+_MOST_HELD = 8 * 1024 * 1024  # more than the records of what is read before the reading stops
 _HEAD = '{"log":'
 _BACKSLASH = "\x01"  # stands for an escaped one meanwhile; ASCII JSON has no such character
 # Without waiting, should a FIFO have the log's name.
@@ -112,7 +113,10 @@ class LogWriter:
     def _append(self, records: bytes) -> None:
         """Append whole records, each file at most to its limit but holding at least one."""
         if self._held and self.holds_up():
-            self._lose(len(records))
+            if len(self._held) < _MOST_HELD:
+                self._held += records
+            else:
+                self._lose(len(records))
             return
         if self._untold:
             note = f"[hull: {self._untold} bytes of log could not be written]\n"

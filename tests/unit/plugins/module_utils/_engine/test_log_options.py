@@ -30,7 +30,7 @@ def test_drivers(driver, name):
         (None, {"max-file": 4}, {"log_max_files": 4}),
         (None, {"max-size": "-1"}, {"log_max_size_bytes": 0}),
         (None, {"mode": "blocking"}, {"log_blocking": True}),
-        (None, {"mode": "non-blocking", "max-buffer-size": "4m"}, {"log_blocking": False}),
+        (None, {"mode": "non-blocking", "max-buffer-size": "4m"}, {"log_blocking": False, "log_buffer_bytes": 4 << 20}),
         ("journald", {"tag": "{{.Name}}"}, {"log_tag": "{{.Name}}"}),
         (
             "syslog",

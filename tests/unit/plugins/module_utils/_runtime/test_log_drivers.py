@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
-from ansible_collections.hull.engine.plugins.module_utils._runtime import log_forwarder
 from ansible_collections.hull.engine.plugins.module_utils._runtime.container_log import ContainerLog
 from ansible_collections.hull.engine.plugins.module_utils._runtime.event_loop import EventLoop
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import LaunchPlan, LogPlan, ProcessPlan
@@ -231,10 +230,9 @@ def _received(receiver: socket.socket) -> bytes:
 
 
 def test_r06_a_receiver_that_does_not_read_makes_nobody_wait_and_is_told_what_it_missed(
-    logged: Callable[..., Logged], monkeypatch: pytest.MonkeyPatch
+    logged: Callable[..., Logged],
 ) -> None:
-    monkeypatch.setattr(log_forwarder, "BUFFER_LIMIT", 20000)
-    case = logged()
+    case = logged(buffer_bytes=20000)
     receiver = case.listen()
     log = case.open()
     begin = time.monotonic()
@@ -262,10 +260,9 @@ def test_r06_a_receiver_that_does_not_read_makes_nobody_wait_and_is_told_what_it
 
 
 def test_r06_a_blocking_log_holds_the_container_up_instead(
-    logged: Callable[..., Logged], monkeypatch: pytest.MonkeyPatch
+    logged: Callable[..., Logged],
 ) -> None:
-    monkeypatch.setattr(log_forwarder, "BUFFER_LIMIT", 5000)
-    case = logged(blocking=True)
+    case = logged(blocking=True, buffer_bytes=5000)
     receiver = case.listen()
     log = case.open()
     number = 0

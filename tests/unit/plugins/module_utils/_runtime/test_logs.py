@@ -213,11 +213,11 @@ def test_a_log_that_may_have_fewer_files_from_now_on_has_them_at_once(tmp_path: 
 def test_a_blocking_log_waits_for_a_full_disk_and_loses_nothing(tmp_path: Path) -> None:
     log = LogWriter(LogPlan(f"{tmp_path}/container.log", 1 << 20, 3, blocking=True))
     descriptor, log._fd = log._fd, os.open("/dev/full", os.O_WRONLY)
-    log.write("stdout", b"kept\n")
+    log.write("stdout", b"kept\n" * 10_000)  # several blocks of one reading
     assert log.holds_up() and log.lost_bytes == 0
     os.close(log._fd)
     log._fd = descriptor
     assert not log.holds_up()
     log.write("stdout", b"after\n")
     log.close()
-    assert lines(tmp_path) == [b"kept\n", b"after\n"]
+    assert lines(tmp_path) == [b"kept\n"] * 10_000 + [b"after\n"]
