@@ -300,7 +300,6 @@ def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tupl
     """
     from .._base.codec import render
     from .._base.spec import to_record
-    from .._runtime import client
     from .declared import effective_mounts, launch_record, plan_of
     from .image_facts import ImageConfig, read_config
     from .live_plan import live_plan
@@ -319,7 +318,7 @@ def update(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tupl
                 )
         except BaseException:
             if warnings is not None:
-                client.update(engine.paths, before)
+                _update_running(engine, record, before)
             raise
     return warnings or ()
 
