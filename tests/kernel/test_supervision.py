@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,12 @@ from ansible_collections.hull.engine.plugins.module_utils._base.errors import Co
 from ansible_collections.hull.engine.plugins.module_utils._base.values import replace
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import detect
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroups import Cgroup
-from ansible_collections.hull.engine.plugins.module_utils._kernel.processes import is_alive, is_stopped, start_time
+from ansible_collections.hull.engine.plugins.module_utils._kernel.processes import (
+    children,
+    is_alive,
+    is_stopped,
+    start_time,
+)
 from ansible_collections.hull.engine.plugins.module_utils._runtime import client, logs, state
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import (
     HealthPlan,
@@ -218,6 +224,42 @@ def test_r18_an_init_reaps_what_its_command_leaves(box: Box) -> None:
     plan = start(box, "sh", "-c", script, init=True)
     wait_for(lambda: os.path.exists(f"/proc/{box.observe(plan).pid}/root/tmp/done"), "the orphans", 30)
     wait_for(lambda: len(Cgroup(detect(), plan.cgroup).pids()) == 2, "the orphans to be reaped")
+
+
+def test_s42_who_else_has_the_end_of_a_containers_output_does_not_keep_it_from_ending(box: Box) -> None:
+    """A descriptor can be handed on, to a process of another container for instance, which writes for ever."""
+    plan = start(box, "sleep", "1000")
+    pid = box.observe(plan).pid
+    with open(f"/proc/{pid}/fd/1", "wb") as output:
+        writers = [subprocess.Popen(["yes"], stdout=output) for _ in range(4)]
+    try:
+        wait_for(lambda: last_line(plan) == b"y\n", "the flood")
+        begin = time.monotonic()
+        client.stop(box.paths, plan.container_id, 9, 0)
+        assert time.monotonic() - begin < 15 and gone(plan)
+        assert all(writer.poll() in (None, -signal.SIGPIPE) for writer in writers)
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+
+
+def test_s42_what_a_container_leaves_to_the_spawner_makes_it_fork_nobody(box: Box) -> None:
+    """In the host's pid namespace orphans become the spawner's children, and may be killed as monitors are."""
+    script = "i=0; while [ $i -lt 100 ]; do (sh -c 'kill -9 $$' &) ; i=$((i+1)); done; touch /tmp/done; sleep 1000"
+    plan = box.plan("sh", "-c", script)
+    plan = replace(plan, namespaces=tuple(name for name in plan.namespaces if name != "pid"))
+    box.start(plan)
+    spawner, monitor = box.spawner(), int(box.state(plan)["monitor_pid"])
+    seen: set[int] = set()
+
+    def ended() -> bool:
+        found = [pid for pid in children(spawner) if pid != monitor]
+        seen.update(pid for pid in found if comm(pid).startswith("hull-"))
+        return not found and os.path.exists(f"/proc/{box.observe(plan).pid}/root/tmp/done")
+
+    wait_for(ended, "the orphans to be reaped", 30)
+    assert not seen and comm(monitor) == "hull-monitor"
 
 
 def test_r21_a_socket_and_a_fifo_that_a_crash_left_are_replaced(box: Box) -> None:

@@ -165,8 +165,8 @@ def _follow(check: Spawned, container: Cgroup, channel: socket, timeout_ns: int)
                 watch.unregister(fd)
                 outputs.discard(fd)
     check.kill()
-    for fd in outputs:
-        while data := _read(fd):
+    for fd in outputs:  # to the bound only: a process elsewhere that was handed the pipe may write for ever
+        while len(kept) <= _KEPT_OUTPUT and (data := _read(fd)):
             kept = (kept + data)[: _KEPT_OUTPUT + 1]
     exit_code = check.finish()
     text = kept[:_KEPT_OUTPUT].decode("utf-8", "replace") + ("..." if len(kept) > _KEPT_OUTPUT else "")

@@ -73,24 +73,25 @@ def main(socket_path: str, launch_directory: str, cgroup_parent: str) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
+    forked: set[int] = set()
     last = monotonic()
     while True:
         ready = [fd for fd, _events in watch.poll(_LOOK_S * 1000)]
         if ended in ready:
             os.read(ended, 4096)
-            _reap(listener, socket_path)
+            _reap(listener, socket_path, forked)
         if listener.fileno() in ready:
-            while _serve_one(listener):
+            while _serve_one(listener, forked):
                 last = monotonic()
         if ready:
             continue
         if not _still_wanted(socket_path, inode, launch_directory):
             break
-        if _reap(listener, socket_path):
+        if _reap(listener, socket_path, forked):
             last = monotonic()
         if monotonic() - last > IDLE_S:
             os.unlink(socket_path)  # from now on clients start another; those already waiting are served below
-            while _serve_one(listener):
+            while _serve_one(listener, forked):
                 pass
             break
     _leave_cgroup(cgroup_parent)
@@ -100,8 +101,12 @@ def _note(_number: int, _frame: object) -> None:
     """SIGCHLD: the interpreter has written to the pipe already, which is all that is needed."""
 
 
-def _reap(listener: socket, socket_path: str) -> bool:
-    """Take note of what has ended; a monitor that was killed is replaced at once. Whether there are children left."""
+def _reap(listener: socket, socket_path: str, forked: set[int]) -> bool:
+    """Take note of what has ended; a monitor that was killed is replaced at once. Whether there are children left.
+
+    Orphans of a container in the host's pid namespace become children too, and end as the container likes: only who
+    is among `forked`, the spawner's own, is worth a fork.
+    """
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -109,19 +114,23 @@ def _reap(listener: socket, socket_path: str) -> bool:
             return False
         if pid == 0:
             return True
-        if os.WIFSIGNALED(status):
-            _replace(listener, os.path.dirname(socket_path), pid)
+        if pid in forked:
+            forked.remove(pid)
+            if os.WIFSIGNALED(status):
+                _replace(listener, os.path.dirname(socket_path), pid, forked)
 
 
-def _replace(listener: socket, run: str, killed: int) -> None:
+def _replace(listener: socket, run: str, killed: int, forked: set[int]) -> None:
     """Fork a monitor for the container whose monitor was the killed process, if it was one."""
     try:
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             try:
                 _become_monitor(listener)
                 run_monitor(None, lambda channel: adopt_of(run, killed, channel))
             finally:
                 os._exit(1)
+        forked.add(pid)
     except OSError:
         pass  # no memory or processes left: the next operation on the container has it adopted
 
@@ -176,7 +185,7 @@ def _still_wanted(socket_path: str, inode: int, launch_directory: str) -> bool:
         return False
 
 
-def _serve_one(listener: socket) -> bool:
+def _serve_one(listener: socket, forked: set[int]) -> bool:
     """Accept one connection and fork its child. False where none waits."""
     try:
         fd, _ = listener._accept()  # type: ignore[attr-defined]
@@ -184,8 +193,11 @@ def _serve_one(listener: socket) -> bool:
         return False
     connection = socket(AF_UNIX, SOCK_STREAM, fileno=fd)
     try:
-        if peer_uid(connection) == 0 and os.fork() == 0:
-            _be_child(listener, connection)
+        if peer_uid(connection) == 0:
+            pid = os.fork()
+            if pid == 0:
+                _be_child(listener, connection)
+            forked.add(pid)
     except OSError:
         pass  # no memory or processes left: the client sees its connection close before anything was accepted
     finally:

@@ -13,7 +13,7 @@ from . import protocol
 from .clients import Clients
 from .console import set_size
 from .event_loop import EventLoop
-from .wiring import Wiring
+from .wiring import PIPE_BYTES, Wiring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,17 +68,17 @@ class Streams:
         if events & (POLLIN | POLLHUP | POLLERR):
             self._read(fd)
 
-    def _read(self, fd: int) -> bool:
-        """Take one piece of output. False where there is none now, or no more."""
+    def _read(self, fd: int) -> int:
+        """Take one piece of output. Its length: 0 where there is none now, or no more."""
         try:
             data = os.read(fd, _READ)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:  # EIO: the last process let go of the terminal
             data = b""
         if not data:
             self._finish_output(fd)
-            return False
+            return 0
         stream = self._outputs[fd]
         if len(data) >= _MUCH:
             self._loop.set_timer("heap", _REST_NS, malloc_trim)
@@ -86,7 +86,7 @@ class Streams:
             self._log.write(stream, data)
         self._clients.broadcast(_FRAMES[stream], data)
         self._check_hold_up()
-        return True
+        return len(data)
 
     def _finish_output(self, fd: int) -> None:
         self._outputs.pop(fd, None)
@@ -153,9 +153,14 @@ class Streams:
                 pass
 
     def drain(self, deadline_ns: int) -> None:
-        """After the process has ended: take what is left in the pipes, waiting for slow clients as always."""
+        """After the process has ended: take what is left in the pipes, waiting for slow clients as always.
+
+        No more than can be left: a process elsewhere that was handed a pipe's end may go on writing for ever.
+        """
         for fd in list(self._outputs):
-            while self._read(fd):
+            left = PIPE_BYTES
+            while left > 0 and (length := self._read(fd)):
+                left -= length
                 while self._held_up and monotonic_ns() < deadline_ns:
                     self._loop.run_once(50)
 

@@ -10,7 +10,7 @@ from fcntl import fcntl
 from .launch_plan import ProcessPlan
 
 _F_SETPIPE_SZ = 1031
-_PIPE_BYTES = 1024 * 1024
+PIPE_BYTES = 1024 * 1024  # the most that one holds, and what a process may make it hold
 _NOBODY_ELSE = 0xFFFFFFF0  # a user id that no process has
 
 
@@ -73,7 +73,7 @@ def _lasting_pipe() -> tuple[int, int]:
     try:
         read_end, write_end = os.pipe()
         if counted:
-            fcntl(read_end, _F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl(read_end, _F_SETPIPE_SZ, PIPE_BYTES)
     except PermissionError:
         pass
     finally:
