@@ -215,6 +215,30 @@ def test_a_recreation_that_fails_brings_the_old_one_back(tasks: Tasks) -> None:
     assert (again["container"]["Id"], tasks.state()["Running"]) == (first["container"]["Id"], True)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"devices": ["/dev/no-such-device"]},
+        {"volumes_from": ["nobody"]},
+        {"mounts": [{"type": "bind", "source": "/no/such/directory", "target": "/y"}]},
+        {"security_opts": ["seccomp=/no/such/profile.json"]},
+    ],
+    ids=lambda options: ",".join(options),
+)
+def test_a_recreation_that_is_refused_beforehand_leaves_the_old_one_running(
+    tasks: Tasks, options: dict[str, Any]
+) -> None:
+    tasks()
+    before = tasks.state()
+    tasks.fails(**options)
+    assert tasks.state() == before
+
+
+def test_a_size_of_the_writable_layer_is_warned_of(tasks: Tasks) -> None:
+    done = tasks(storage_opts={"size": "1G"})
+    assert any("storage_opts: size" in str(warning) for warning in done["warnings"])
+
+
 def test_recreate_without_an_image_takes_the_one_that_it_has(tasks: Tasks) -> None:
     first = tasks()
     done = tasks(image=None, recreate=True, force_kill=True)

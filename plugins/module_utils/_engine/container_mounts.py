@@ -108,14 +108,20 @@ class Provision:
         return replace(mount, source=record.name)
 
 
+def check_sources(wanted: list[MountSpec]) -> None:
+    """Refuse what is to be mounted of the host, is not there and is not to be made."""
+    for mount in wanted:
+        if mount.kind == "bind" and not mount.create_source and not os.path.lexists(mount.source):
+            raise NotFound(
+                f"mounts: {mount.source}: no such file or directory on the host",
+                hint="create it first, or set create_mountpoint",
+            )
+
+
 def _provide_directory(mount: MountSpec) -> None:
     if os.path.lexists(mount.source):
         return
-    if not mount.create_source:
-        raise NotFound(
-            f"mounts: {mount.source}: no such file or directory on the host",
-            hint="create it first, or set create_mountpoint",
-        )
+    check_sources([mount])
     try:
         os.makedirs(mount.source, mode=0o755)
     except OSError as error:

@@ -21,7 +21,7 @@ from .._runtime.launch_plan import NetworkPlan
 from .._runtime.run_directory import GONE
 from .._store.files import remove_tree
 from .._store.records import ContainerRecord
-from .container_mounts import Provision, wanted_mounts
+from .container_mounts import Provision, check_sources, wanted_mounts
 from .declared import launch_record
 from .image_facts import read_config
 from .mount_plans import plan_mounts
@@ -52,18 +52,8 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     if database.container_by_name(spec.name):
         raise Conflict(f"create container {spec.name}: the name is taken", hint="remove that container or rename it")
     sweep_creations(engine)
-    config = read_config(image)
-    _check_platform(image, config)
     container_id = new_id()
-    plan = resolve(engine.paths, spec, container_id, image, config)
-    plan = replace(plan, process=replace(plan.process, seccomp_path=_seccomp(engine, spec, plan)))
-    wanted = wanted_mounts(engine, spec, config)
-    refuse_store(engine.paths, wanted)
-    if spec.userns_mode == "auto":
-        from . import user_namespaces
-
-        user_namespaces.check_host(engine.paths)
-        user_namespaces.check_mounts(wanted)
+    plan, wanted = prepare(engine, spec, image, container_id)
     made: list[str] = []
     mark = _mark(engine, container_id)
     try:
@@ -75,6 +65,25 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
     finally:
         os.unlink(f"{engine.paths.temporary}/{container_id}{_MARK}")
         os.close(mark)
+
+
+def prepare(
+    engine: Engine, spec: ContainerSpec, image: ImageRecord, container_id: str
+) -> tuple[LaunchPlan, list[MountSpec]]:
+    """What a creation comes to, and the mounts that it wants. Refuses what can't be made, and makes nothing."""
+    config = read_config(image)
+    _check_platform(image, config)
+    plan = resolve(engine.paths, spec, container_id, image, config)
+    plan = replace(plan, process=replace(plan.process, seccomp_path=_seccomp(engine, spec, plan)))
+    wanted = wanted_mounts(engine, spec, config)
+    refuse_store(engine.paths, wanted)
+    check_sources(wanted)
+    if spec.userns_mode == "auto":
+        from . import user_namespaces
+
+        user_namespaces.check_host(engine.paths)
+        user_namespaces.check_mounts(wanted)
+    return plan, wanted
 
 
 def _check_platform(image: ImageRecord, config: ImageConfig) -> None:

@@ -87,7 +87,10 @@ def has_apparmor() -> bool:
 
 def shortcomings(spec: ContainerSpec) -> list[str]:
     """Warnings: what was asked for and this host can't do."""
-    return [*_missing_capabilities(spec), *_missing_labels(spec)]
+    found = [*_missing_capabilities(spec), *_missing_labels(spec)]
+    if "size" in spec.storage_opts:
+        found.append("storage_opts: size: no engine directory can limit the writable layer yet; it is not limited")
+    return found
 
 
 def _missing_capabilities(spec: ContainerSpec) -> list[str]:

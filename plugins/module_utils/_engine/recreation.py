@@ -15,6 +15,7 @@ from .container_task import aside_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._base.spec import ContainerSpec
     from .._runtime.client import Started
     from .._store.records import ContainerRecord, ImageRecord
     from .container_plan import ContainerRequest, Observed
@@ -30,10 +31,7 @@ def create(
     from .._store.locks import lock
     from .creation import create_container
 
-    spec = request.spec
-    if not spec.image and observed.record is not None:
-        spec = replace(spec, image=observed.record.image_name)
-    image = _image(engine, observed)
+    spec, image = _spec(request, observed), _image(engine, observed)
     with lock(engine.paths, "container", spec.name):
         record = create_container(engine, spec, image)
     if not starts:
@@ -43,6 +41,13 @@ def create(
     except BaseException:
         containers.remove(engine, record, force=True, volumes=True)
         raise
+
+
+def _spec(request: ContainerRequest, observed: Observed) -> ContainerSpec:
+    """The task's container; without an image of its own, it is of the one that the present container has."""
+    if not request.spec.image and observed.record is not None:
+        return replace(request.spec, image=observed.record.image_name)
+    return request.spec
 
 
 def _image(engine: Engine, observed: Observed) -> ImageRecord:
@@ -67,9 +72,15 @@ def stop(engine: Engine, request: ContainerRequest, record: ContainerRecord) -> 
 def recreate(
     engine: Engine, request: ContainerRequest, observed: Observed, *, starts: bool
 ) -> tuple[ContainerRecord, Started | None]:
-    """Make the container anew. The old one comes back, running if it ran, where that fails."""
+    """Make the container anew. The old one comes back, running if it ran, where that fails.
+
+    What can be refused beforehand is, and the old one goes on undisturbed.
+    """
+    from .creation import prepare
+
     old = observed.record
     assert old is not None and observed.spec is not None
+    prepare(engine, _spec(request, observed), _image(engine, observed), old.id)
     if observed.is_running:
         stop(engine, request, old)
     if observed.spec.auto_remove and observed.is_running:  # its end was its removal
