@@ -134,11 +134,19 @@ def compare(
 
 
 def _plain(value: Any, kind: str) -> Any:
-    """The value for the diff: JSON types, what has no order sorted."""
-    plain = to_record(value)
-    if kind == "dict" and plain:
-        return dict(sorted(plain.items()))
-    return sorted(plain, key=str) if kind == "set" and plain else plain
+    """The value for the diff: JSON types, what has no order sorted, of mounts and their like what is not usual."""
+    if kind == "dict" and value:
+        return {key: to_record(value[key]) for key in sorted(value)}
+    if kind == "set" and value:
+        return sorted((_without_defaults(item) for item in value), key=str)
+    return to_record(value)
+
+
+def _without_defaults(item: Any) -> Any:
+    if not isinstance(item, Value):
+        return to_record(item)
+    said = {name: part for name, part in item.fields().items() if part != getattr(type(item), name, None)}
+    return to_record(said)
 
 
 def merge(

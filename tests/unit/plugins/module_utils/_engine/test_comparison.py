@@ -158,6 +158,9 @@ def test_a_difference_shows_what_each_comes_to():
     found = differences({"security_opts": ["mask=/a"]}, {})[0]
     assert (found.before, found.after) == (["no-new-privileges:true"], ["mask=/a", "no-new-privileges:true"])
     assert differences({"log_options": {"max-file": 5}}, {})[0].after == {"max-file": 5}
+    found = differences({"volumes": ["a:/a:ro"]}, {"volumes": ["/srv:/srv"]})[0]
+    assert found.before == [{"kind": "bind", "source": "/srv", "target": "/srv"}]
+    assert found.after == [{"kind": "volume", "read_only": True, "source": "a", "target": "/a"}]
 
 
 def test_a_strict_comparison_counts_the_image_on_both_sides():
