@@ -826,18 +826,22 @@ actions:
   description:
     - What was done, or would be done in check mode, in order.
     - Each has one key that says what, with the object as its value, and RV(actions[].reason) where there is one.
+    - The keys are V(pulled_image), V(created), V(recreated), V(updated), V(started), V(restarted), V(stopped),
+      V(killed), V(paused), V(unpaused) and V(removed).
   returned: always
   type: list
   elements: dict
   contains:
     reason:
-      description: Why.
+      description:
+        - Why. Of V(recreated) the options that forced it, of V(updated) those that were changed live.
       returned: where it is known
       type: str
-      sample: not here
+      sample: env, volumes
   sample:
-    - created: web
-      reason: not here
+    - stopped: web
+    - recreated: web
+      reason: env, volumes
     - started: web
 """
 

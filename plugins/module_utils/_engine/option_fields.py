@@ -26,7 +26,7 @@ class Field(Value):
     """One option: the fields of the spec that it sets, and how it is compared.
 
     `kind` is value, list, set or dict. `parts` are the keys of an option that is a dict, with their fields: of those,
-    only what the task gives is compared, see `part_name`. Not all of them need be `live`.
+    only what the task gives is compared, see `part_name`.
     """
 
     names: tuple[str, ...]
