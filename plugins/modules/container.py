@@ -40,7 +40,7 @@ options:
     type: str
   state:
     description:
-      - V(started) has it exist and run, V(healthy) also waits for its health check.
+      - V(started) has it exist and run, V(healthy) also waits for its health check, if it has one.
       - V(present) has it exist as described and starts nothing. A container that must be made anew stays stopped.
       - V(stopped) has it exist and not run.
       - V(absent) stops and removes it.
