@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 TIMED_OUT = -1
 _KEPT_OUTPUT = 4096
 _DEFAULT_TIMEOUT_NS = 30 * 10**9
+_LONGEST_JOIN_S = 30
 _PAUSED_LOOK_NS = 200_000_000
 _SIGKILL = 9
 
@@ -130,7 +131,8 @@ def _check(channel: socket, run_directory: str, health: HealthPlan) -> None:
             return
         plan = read_plan(run_directory)
         process = replace(plan.process, args=health.args, tty=False, open_stdin=False)
-        check = spawn(target_of(record), process, detect(), seccomp=read_seccomp(plan))
+        patience_s = min(-(-timeout_ns // 10**9), _LONGEST_JOIN_S)
+        check = spawn(target_of(record), process, detect(), seccomp=read_seccomp(plan), timeout_s=patience_s)
         exit_code, output = _follow(check, Cgroup(detect(), plan.cgroup), channel, timeout_ns)
         if exit_code == TIMED_OUT:
             output = f"{too_late}: {output}" if output else too_late
