@@ -7,13 +7,14 @@ import json
 import os
 import socket
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Hull, wait_until
-from tests.support.images import Image, busybox_image, directory, symlink
+from tests.support.images import File, Image, busybox_image, directory, symlink
 from tests.support.isolated import run_isolated
 from tests.support.registry import RunningRegistry
 
@@ -138,6 +139,25 @@ def test_an_image_is_shown_read_only_and_stays_while_a_container_shows_it(box: H
 def test_an_image_that_is_not_here_is_not_pulled_for_a_mount(box: Hull) -> None:
     message = box.fails(125, "run", "--mount", "type=image,source=elsewhere:1,target=/x", "busybox", "true")
     assert "image elsewhere:1 for /x is not on this host" in message and "pull" in message
+
+
+def test_s31_a_device_of_an_image_does_not_come_into_a_directory_of_the_host(
+    box: Hull, registry: RunningRegistry, tmp_path: Path
+) -> None:
+    """A volume can be a directory where other users of the host come by."""
+    place = tmp_path / "bound"
+    place.mkdir()
+    nodes: dict[str, File | bytes] = {
+        "data": directory(),
+        "data/disk": File(mode=0o666, kind=tarfile.BLKTYPE),
+        "data/fifo": File(mode=0o640, kind=tarfile.FIFOTYPE),
+        "data/file": b"a file",
+    }
+    registry.push("devices", "1", busybox_image(nodes))
+    box("volume", "create", "host-directory", "-o", "type=none", "-o", "o=bind", "-o", f"device={place}")
+    run(box, "-v", "host-directory:/data", "devices:1", "true")
+    assert sorted(os.listdir(place)) == ["fifo", "file"]
+    assert (place / "fifo").is_fifo() and (place / "fifo").stat().st_mode & 0o7777 == 0o640
 
 
 def test_driver_options_say_what_is_mounted(box: Hull, tmp_path: Path) -> None:

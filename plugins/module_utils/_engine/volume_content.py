@@ -3,8 +3,9 @@
 """Filling a new volume with what the image has at its mount point, as Docker does.
 
 The source is resolved inside the image's root (openat2), so a link in the image can't lead out of it, and everything is
-copied descriptor-relative: owner, mode, times, xattrs, links, hard links, FIFOs and devices. A volume that has any
-content is left as it is. What is copied appears in the volume in one step, unless other containers have it.
+copied descriptor-relative: owner, mode, times, xattrs, links, hard links and FIFOs. Devices are left out: they are dead
+in a container, but alive where the volume is a directory of the host. A volume that has any content is left as it is.
+What is copied appears in the volume in one step, unless other containers have it.
 """
 
 from __future__ import annotations
@@ -167,10 +168,10 @@ def _copy_entry(source: int, destination: int, name: str, found: os.stat_result)
         return
     if stat.S_ISLNK(found.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=destination)
-    elif stat.S_ISSOCK(found.st_mode):
-        return
+    elif stat.S_ISFIFO(found.st_mode):
+        os.mkfifo(name, stat.S_IMODE(found.st_mode), dir_fd=destination)
     else:
-        os.mknod(name, found.st_mode, found.st_rdev, dir_fd=destination)
+        return
     os.chown(name, found.st_uid, found.st_gid, dir_fd=destination, follow_symlinks=False)
     if not stat.S_ISLNK(found.st_mode):
         _change_mode(destination, name, found.st_mode)
