@@ -117,6 +117,20 @@ def test_s03_a_joining_process_shows_nothing_of_the_host(shared: Hull, userns: t
     assert strange == []
 
 
+def test_s03_a_joining_process_holds_nothing_of_the_engines_where_a_debugger_may_look(shared: Hull) -> None:
+    script = "cd /proc; while :; do for p in [0-9]*; do [ $p = 1 ] || readlink $p/fd/*; done >> /seen 2>/dev/null; done"
+    with running(shared, "--cap-add", "SYS_PTRACE", command=("sh", "-c", script)) as init:
+        for _ in range(25):
+            shared("exec", "entry", "true")
+        seen = set(shared("exec", "entry", "cat", "/seen").splitlines())
+        (spawner,) = [name for name in os.listdir("/proc") if name.isdigit() and is_spawner(name, shared.paths.run)]
+        held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{spawner}/fd")}
+        assert Path(f"/proc/{init}/comm").read_text() == "sh\n"
+    pipes = {line for line in held if line.startswith(("pipe:", "socket:"))}
+    assert pipes and not seen & pipes
+    assert "anon_inode:[pidfd]" not in seen
+
+
 @BOTH
 @pytest.mark.parametrize("user", ["0", "1000"])
 @pytest.mark.parametrize(

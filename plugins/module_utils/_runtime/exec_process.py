@@ -20,6 +20,7 @@ from .._kernel.cgroup_host import CgroupHost
 from .._kernel.cgroups import Cgroup
 from .._kernel.namespaces import enter
 from .._kernel.processes import open_process
+from .._sys.file_calls import close_range
 from .._sys.privilege_calls import set_dumpable, set_name
 from .._sys.process_calls import clone3
 from .._sys.process_title import set_title
@@ -30,6 +31,7 @@ from .wiring import Wiring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 _TIMEOUT_S = 30
@@ -186,10 +188,12 @@ def _join(
         set_dumpable(False)
         set_name("exec")
         set_title("exec")
+        _keep_only((*wiring.child, channel_fd, target_fd))
         cgroup.enter()
         os.umask(0o022)
         limits = process_setup.set_oom_score(process) + process_setup.set_limits(process)
         enter(target_fd, target.namespaces)
+        os.close(target_fd)
         if target.userns is not None:
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
@@ -201,6 +205,16 @@ def _join(
         handshake.send_failure(channel_fd, error)
     finally:
         os._exit(0)
+
+
+def _keep_only(fds: Iterable[int]) -> None:
+    """Close all other descriptors: a container with CAP_SYS_PTRACE sees those of whoever joins it."""
+    first = 3
+    for fd in sorted(fd for fd in fds if fd >= first):
+        if fd > first:
+            close_range(first, fd - 1)
+        first = fd + 1
+    close_range(first)
 
 
 def _become(
