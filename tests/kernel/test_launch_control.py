@@ -185,6 +185,18 @@ def test_several_clients_see_the_output_and_detach(box: Box) -> None:
     assert (result.text, result.code) == ("two\n", 0)
 
 
+def test_the_end_of_a_clients_input_is_not_that_of_a_container_started_in_the_background(box: Box) -> None:
+    plan = box.plan("cat", process={"open_stdin": True})
+    box.start(plan)
+    for text in (b"one\n", b"two\n"):
+        with client.attach(box.paths, plan.container_id) as session:
+            session.write_stdin(text)
+            session.close_stdin()
+            frame = session.read(10)
+            assert frame is not None and frame.data == text
+    client.stop(box.paths, plan.container_id, 9, 0)
+
+
 def test_a_client_that_goes_leaves_the_container_alone(box: Box) -> None:
     plan = box.plan("cat", process={"open_stdin": True})
     started = box.start(plan, attach=True)

@@ -204,7 +204,8 @@ class Monitor:
             if kind == protocol.STDIN:
                 self.streams.feed(payload)
             elif kind == protocol.CLOSE_STDIN:
-                self.streams.close_stdin()
+                if self.facts.get("attach"):  # started in the background it keeps its input open, as in Docker
+                    self.streams.close_stdin()
             elif kind == protocol.RESIZE:
                 self.streams.resize(*protocol.decode_resize(payload))
 
