@@ -313,6 +313,28 @@ def test_a_container_for_another_platform_is_made_anew(tasks: Tasks, registry: R
     assert not tasks(**options, platform=f"linux/{machine}")["changed"]
 
 
+def test_who_shares_the_network_of_a_container_that_was_made_anew_is_restarted(tasks: Tasks) -> None:
+    def provide(**options: Any) -> int:
+        done = tasks(name="provider", force_kill=True, **options)
+        return int(done["container"]["State"]["Pid"])
+
+    shared = {"network_mode": "container:provider", "ipc_mode": "container:provider", "force_kill": True}
+    provide()
+    first = tasks(**shared)
+    assert not tasks(**shared)["changed"]
+    pid = provide(env={"A": "1"})
+    check = tasks(**shared, _ansible_check_mode=True)
+    done = tasks(**shared)
+    assert check["actions"] == done["actions"] == [{"restarted": "c", "reason": "network_mode, ipc_mode"}]
+    assert done["container"]["Id"] == first["container"]["Id"]
+    own = done["container"]["State"]["Pid"]
+    assert os.readlink(f"/proc/{own}/ns/net") == os.readlink(f"/proc/{pid}/ns/net")
+    assert not tasks(**shared)["changed"]
+    tasks(name="provider", state="stopped", force_kill=True)
+    assert not tasks(**shared)["changed"]
+    tasks.engine("rm", "-f", "provider")
+
+
 @pytest.mark.parametrize(
     ("comparisons", "cause"),
     [

@@ -62,6 +62,7 @@ class Observed(Value):
     desired: ImageConfig | None = None  # of the image that it should have, where that is another one
     coming: str = ""  # the id of the image that a pull would bring, where that was asked
     set_aside: tuple[ContainerRecord, ...] = ()  # what a recreation that was killed has left
+    left_behind: tuple[str, ...] = ()  # options that name a container which has other namespaces by now
 
     @property
     def is_running(self) -> bool:
@@ -207,8 +208,8 @@ def _with_state(
         if not running:
             actions.append(Action("started", name))
             after["running"] = request.detach
-        elif request.restart:
-            actions.append(Action("restarted", name))
+        elif request.restart or observed.left_behind:
+            actions.append(Action("restarted", name, ", ".join(observed.left_behind)))
             before["restarted"], after["restarted"] = False, True
     elif running and request.state == "stopped":
         actions.append(Action(_stopping(request), name))

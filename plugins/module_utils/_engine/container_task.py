@@ -8,6 +8,8 @@ where there is something to do).
 
 from __future__ import annotations
 
+import os
+
 from .._base.plan import Outcome
 from .._base.values import replace
 from . import containers
@@ -16,6 +18,8 @@ from .image_facts import ImageConfig, read_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._base.spec import ContainerSpec
+    from .._runtime.state import RunState
     from .._store.records import ContainerRecord, ImageRecord
     from .engine import Engine
     from .images import ImagePlan, Progress
@@ -51,15 +55,43 @@ def observe_container(engine: Engine, request: ContainerRequest, image: ImagePla
     has = wanted
     if wanted is None or wanted.id != record.image_id:
         has = engine.records.image(record.image_id)
+    spec, now = declared_spec(record), containers.state(engine, record)
     return Observed(
         record=record,
-        spec=declared_spec(record),
+        spec=spec,
         config=_config(has),
-        now=containers.state(engine, record),
+        now=now,
         image=image,
         desired=_config(wanted) if wanted is not None and wanted is not has else None,
         set_aside=_set_aside(engine, name),
+        left_behind=_left_behind(engine, spec, now),
     )
+
+
+def _left_behind(engine: Engine, spec: ContainerSpec, now: RunState) -> tuple[str, ...]:
+    """The options by which a running container shares namespaces of one that was started anew since.
+
+    What it has still is nobody else's: a network without a way out, for example. Asked of the kernel.
+    """
+    if now.status not in ("running", "paused"):
+        return ()
+    shared = {"network_mode": ("net", spec.network_mode), "ipc_mode": ("ipc", spec.ipc_mode)}
+    found = []
+    for option, (namespace, mode) in shared.items():
+        kind, _, provider = mode.partition(":")
+        record = containers.lookup(engine, provider) if kind == "container" else None
+        if record is not None and _shares(namespace, now.pid, containers.state(engine, record).pid) is False:
+            found.append(option)
+    return tuple(found)
+
+
+def _shares(namespace: str, pid: int, other: int) -> bool | None:
+    """Whether two processes share a namespace; None where one of them does not run."""
+    try:
+        own, others = (os.stat(f"/proc/{number}/ns/{namespace}") for number in (pid, other))
+    except OSError:
+        return None
+    return own.st_ino == others.st_ino
 
 
 def aside_name(name: str, container_id: str) -> str:

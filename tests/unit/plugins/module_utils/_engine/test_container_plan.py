@@ -169,6 +169,39 @@ def test_restart_restarts_only_what_was_not_started_anyway():
     assert "restarted" not in verbs(plan(request(restart=True, recreate=True), observed()))
 
 
+def test_who_shares_what_is_nobodys_any_more_is_restarted():
+    there = replace(observed(), left_behind=("network_mode",))
+    planned = plan(request(), there)
+    assert (verbs(planned), planned.actions[0].reason) == (["restarted"], "network_mode")
+    assert verbs(plan(request("present"), there)) == []
+
+
+def test_an_image_that_is_pulled_is_known_where_the_registry_was_asked():
+    there = observed(fetch="the registry has another digest")
+    assert plan(request(), there).after["image"] == "unknown"
+    coming = plan(request(), replace(there, coming=OTHER.id))
+    assert verbs(coming) == ["pulled_image", "stopped", "recreated", "started"]
+    assert coming.after["image"] == OTHER.id
+    assert verbs(plan(request(), replace(there, coming=IMAGE.id))) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "actual"),
+    [("debian", "debian:latest"), ("debian:12", "docker.io/library/debian:12"), ("docker.io/debian:12", "debian:12")],
+)
+def test_names_that_mean_the_same_image_are_no_difference(wanted, actual):
+    there = observed()
+    there = replace(there, record=replace(there.record, image_name=actual))
+    assert verbs(plan(request(task={"image": wanted}), there)) == []
+
+
+def test_the_diff_says_what_forced_a_recreation():
+    planned = plan(request(task={"command": "top", "memory": "1G"}, recreate=True), observed())
+    assert planned.after["recreated"] == planned.actions[1].reason == "command, recreate"
+    assert (planned.before["command"], planned.after["command"]) == (["sh"], ["top"])
+    assert (planned.before["memory"], planned.after["memory"]) == (0, 1 << 30)
+
+
 def test_force_kill_kills():
     assert verbs(plan(request("absent", force_kill=True), observed())) == ["killed", "removed"]
 
