@@ -33,6 +33,7 @@ options:
       - The path on the managed host. Its directory has to exist.
       - A file goes into it if it is a directory. Of a directory, all that is in it is copied into the directory
         O(dest), which is made if it is missing, beside what is there.
+      - A link there is followed only if the path ends with a slash, since it may have come from the container.
     type: path
     required: true
   follow:

@@ -72,18 +72,22 @@ root, run, place = sys.argv[1:]
 done = {"in": 0, "out": 0, "canaries": 0}
 with open_engine(root, run) as engine:
     record = containers.find(engine, "racer")
-    for _ in range(200):
+    for turn in range(200):
         try:
             copying.copy_in(engine, record, place + "/payload/.", "/race/dir", archive=True)
             done["in"] += 1
         except (HullError, OSError):
             pass
+        if os.path.islink(place + "/out") and turn % 2:
+            os.unlink(place + "/out")  # else the next copy finds it, and must not follow it
         shutil.rmtree(place + "/out", ignore_errors=True)
         try:
             copying.copy_out(engine, record, "/race/dir", place + "/out", archive=True)
             done["out"] += 1
         except (HullError, OSError):
             pass
+        if os.path.islink(place + "/out"):
+            continue
         for directory, _names, files in os.walk(place + "/out"):
             for name in files:
                 path = os.path.join(directory, name)
@@ -441,6 +445,27 @@ def test_s40_the_links_of_a_path_are_the_containers(boxes: Hull, tmp_path: Path)
         boxes("cp", f"{name}:/tmp/abs", str(tmp_path / f"link-{name}"))
         assert os.readlink(tmp_path / f"link-{name}") == str(tmp_path / "secret")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link-running", "link-stopped", "secret"]
+
+
+def test_s40_a_link_that_came_from_the_container_is_not_followed_by_the_next_copy(boxes: Hull, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    (canary / "file").write_text("canary\n")
+    boxes("exec", "running", "sh", "-c", f"rm -rf /turn; mkdir /turn; ln -s {canary} /turn/thing")
+    boxes("cp", "running:/turn/thing", str(tmp_path / "out"))
+    boxes("cp", "-a", "running:/turn/thing", str(tmp_path / "out"))
+    assert os.readlink(tmp_path / "out") == str(canary)
+    boxes("exec", "running", "sh", "-c", "rm /turn/thing; mkdir /turn/thing; echo planted > /turn/thing/file")
+    for source in ("running:/turn/thing", "running:/turn/thing/."):
+        message = boxes.fails(1, "cp", source, str(tmp_path / "out"))
+        assert "out is no directory there" in message and "end it with a slash to follow the link" in message
+    boxes("exec", "running", "sh", "-c", "rm -r /turn/thing; echo planted > /turn/thing")
+    boxes("cp", "running:/turn/thing", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "planted\n" and not (tmp_path / "out").is_symlink()
+    assert {path.name: path.read_text() for path in canary.iterdir()} == {"file": "canary\n"}
+    (tmp_path / "mine").symlink_to(canary)
+    boxes("cp", "running:/turn/thing", f"{tmp_path}/mine/")
+    assert (canary / "thing").read_text() == "planted\n"
 
 
 @pytest.mark.parametrize("name", STATES)

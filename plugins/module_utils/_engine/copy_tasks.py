@@ -106,7 +106,7 @@ def ensure_copied_from(engine: Engine, record: ContainerRecord, request: CopyFro
         raise Invalid(f"{request.container_path!r} is not absolute", option="container_path")
     uid, gid = (own if asked is None else asked for asked, own in zip(request.owner, (os.geteuid(), os.getegid())))
     rules = CopyRules(uid=uid, gid=gid, mode=request.mode, set_ids=False, devices=False, replace=request.force)
-    place = Place(host_path(request.destination), contents=True)
+    place = Place(host_path(request.destination), contents=True, follow=False)
     with ContainerTree(engine, record, write=False) as tree:
         source, follow = request.container_path, request.follow
         found = outside(tree, record, source, place, rules, follow=follow, check=True)

@@ -250,9 +250,10 @@ class _Copy:
             status = os.fstat(self._directory(path))
         exists = status is not None and S_ISDIR(status.st_mode)
         if status is not None and not exists and not self._rules.replace:
+            hint = "end it with a slash to follow the link, or " if S_ISLNK(status.st_mode) and not parent else ""
             raise Conflict(
                 f"copy to {self._what}: {self._shown(path)} is no directory there, and one in what is copied",
-                hint="remove it first",
+                hint=f"{hint}remove it first",
             )
         if exists:
             if self._rules.describe and self._write:

@@ -72,12 +72,13 @@ def copy_out(
 ) -> CopyReport:
     """Copy a file or directory in a container to the host, by the rules of cp(1) and `docker cp`.
 
-    Owner is the caller, without set-user-ID, unless `archive` keeps both. No device is made on the host.
+    Owner is the caller, without set-user-ID, unless `archive` keeps both. No device is made on the host. A link at the
+    destination, which may have come from the container before, is followed only where the path ends with a slash.
     """
     rules = CopyRules(devices=False, describe=archive)
     if not archive:
         rules = CopyRules(uid=os.geteuid(), gid=os.getegid(), set_ids=False, devices=False)
-    place = Place(host_path(destination), contents=is_content(path))
+    place = Place(host_path(destination), contents=is_content(path), follow=False)
     with ContainerTree(engine, record, write=False) as tree:
         return outside(tree, record, path, place, rules, follow=follow)
 
