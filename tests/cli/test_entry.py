@@ -131,6 +131,23 @@ def test_s03_a_joining_process_holds_nothing_of_the_engines_where_a_debugger_may
     assert "anon_inode:[pidfd]" not in seen
 
 
+def test_s03_a_joining_process_has_no_more_capabilities_than_its_container(shared: Hull) -> None:
+    script = "while :; do cat /proc/[0-9]*/status 2>/dev/null | grep -h CapEff >> /seen; done"
+    with running(shared, "--cap-add", "SYS_PTRACE", command=("sh", "-c", script)) as init:
+        status = Path(f"/proc/{init}/status").read_text()
+        own = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), 16)
+        for _ in range(25):
+            shared("exec", "entry", "true")
+        seen = {int(line.split()[1], 16) for line in shared("exec", "entry", "cat", "/seen").splitlines() if line}
+    assert seen and not [f"{mask:x}" for mask in seen if mask & ~own]
+
+
+def test_s03_a_container_that_may_trace_lends_nobody_its_processes_namespace(shared: Hull) -> None:
+    with running(shared, "--cap-add", "SYS_PTRACE"):
+        message = shared.fails(125, "run", "--rm", "--network", "none", "--pid", "container:entry", "busybox", "true")
+    assert "CAP_SYS_PTRACE" in message
+
+
 @BOTH
 @pytest.mark.parametrize("user", ["0", "1000"])
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from .._kernel.cgroup_files import make_directory
 from .._kernel.cgroup_host import CgroupHost
 from .._kernel.cgroups import Cgroup
 from .._kernel.namespaces import enter
+from .._kernel.privileges import confine
 from .._kernel.processes import open_process
 from .._sys.file_calls import close_range
 from .._sys.privilege_calls import set_dumpable, set_name
@@ -197,6 +198,7 @@ def _join(
         if target.userns is not None:
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
+        confine(process.capabilities, load_filters=bool(seccomp) and not process.no_new_privileges)
         pid, _pid_fd = clone3(CLONE_PARENT, exit_signal=0)
         if pid == 0:
             _become(process, wiring.child, channel_fd, seccomp, size, limits, target.userns)

@@ -137,8 +137,20 @@ def _with_providers(plan: LaunchPlan) -> LaunchPlan:
         if pid_fd is None:
             raise Conflict(f"start container {plan.name}: the container whose {name} namespace it shares does not run")
         os.close(pid_fd)
+        if name == "pid" and _can_trace(run_directory) and not plan.privileged:
+            raise Conflict(
+                f"start container {plan.name}: the container whose pid namespace it shares has CAP_SYS_PTRACE, by which"
+                " it could take over this start and the host",
+                hint="take that capability from it, or give it to this container and share the other way round",
+            )
         join[name] = pid
     return replace(plan, join=join) if plan.providers else plan
+
+
+def _can_trace(run_directory: str) -> bool:
+    """Whether processes of that container may trace what has more rights than they, and is not the host's anyway."""
+    provider = read_plan(run_directory)
+    return "CAP_SYS_PTRACE" in provider.process.capabilities and not provider.privileged
 
 
 def facts_of(plan: LaunchPlan) -> dict[str, Any]:
