@@ -72,8 +72,13 @@ def moments(counts: Mapping[str, int], most: int = 4) -> list[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def watched(pid: int, *options: str) -> Iterator[None]:
-    """strace, with these options, on a process that runs already and on all that it forks meanwhile."""
+def watched(pid: int, *options: str, end: int = signal.SIGINT) -> Iterator[None]:
+    """strace, with these options, on a process that runs already and on all that it forks meanwhile.
+
+    Ended by SIGINT it writes out what it has seen, but waits for each process to stop, and so for ever for the first
+    process of a pid namespace that waits for strace to take note of another's end. By SIGKILL the kernel lets go of
+    all.
+    """
     command = ["strace", "-f", *options, "-p", str(pid)]
     tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -82,7 +87,7 @@ def watched(pid: int, *options: str) -> Iterator[None]:
         assert b"attached" in line, line
         yield
     finally:
-        tracer.send_signal(signal.SIGINT)  # it lets go of what it traces
+        tracer.send_signal(end)
         tracer.communicate(timeout=_TIMEOUT_S)
 
 
@@ -98,7 +103,7 @@ def count_forked_calls(pid: int, calls: Sequence[str], action: Callable[[], obje
 def killing_forked(pid: int, call: str, number: int) -> Iterator[None]:
     """Meanwhile, whatever the process forks is killed at its call of this number."""
     inject = f"inject={call}:signal=SIGKILL:when={number}"
-    with watched(pid, "-e", f"trace={call}", "-e", inject, "-o", os.devnull):
+    with watched(pid, "-e", f"trace={call}", "-e", inject, "-o", os.devnull, end=signal.SIGKILL):
         yield
 
 
