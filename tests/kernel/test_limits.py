@@ -68,8 +68,8 @@ def test_r17_the_supervisor_is_outside_of_the_containers_memory(shared: Box) -> 
     plan = box.plan("sleep", "60", limits={"memory_bytes": 16 * MIB})
     box.start(plan)
     inside = set(Cgroup(HOST, plan.cgroup).pids())
-    own = box.processes()
-    assert {comm(pid) for pid in own} >= {"hull-spawner", "hull-monitor"}
+    own = [box.spawner(), int(box.state(plan)["monitor_pid"])]
+    assert {comm(pid) for pid in own} == {"hull-spawner", "hull-monitor"}
     assert inside.isdisjoint(own)
     for pid in own:
         with open(f"/proc/{pid}/cgroup") as file:
