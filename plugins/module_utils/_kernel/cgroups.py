@@ -256,6 +256,8 @@ class Cgroup:
         try:
             write_text(name, value[0])
         except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                raise Conflict(f"cgroup {self.path}: not there; the container is not running") from error
             raise syscall_error(f"freeze cgroup {self.path}", error) from error
         return self.is_frozen()
 
