@@ -85,12 +85,13 @@ def write_json(path: str, value: dict[str, Any]) -> None:
     data = data.ljust(len(data) + _SPARE - len(data) % _SPARE + _SPARE)
     temporary = path + ".new"
     try:
-        fd = _new_file(temporary)
-        try:
-            _write_whole(fd, data)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
+        for attempts_left in (2, 1, 0):
+            try:
+                _replace(temporary, path, data)
+                break
+            except (FileNotFoundError, FileExistsError):  # somebody else writes it at this moment: a monitor, a remover
+                if not attempts_left:
+                    raise
     except OSError as error:
         try:
             os.unlink(temporary)
@@ -98,6 +99,15 @@ def write_json(path: str, value: dict[str, Any]) -> None:
             pass
         if error.errno not in (ENOSPC, EDQUOT) or not _overwrite(path, data):
             raise
+
+
+def _replace(temporary: str, path: str, data: bytes) -> None:
+    fd = _new_file(temporary)
+    try:
+        _write_whole(fd, data)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
 
 
 def _new_file(path: str) -> int:
