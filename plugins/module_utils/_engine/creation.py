@@ -177,7 +177,7 @@ def _commit(
     os.makedirs(directory, mode=0o700)
     for name in ("upper", "work"):
         os.mkdir(f"{directory}/{name}", 0o755)
-    _describe_root(f"{directory}/upper", plan.layers)
+    describe_root(f"{directory}/upper", plan.layers)
     with database.transaction():
         if database.image(image.id) is None:
             raise NotFound(f"image {spec.image}: was removed meanwhile", hint="run it again")
@@ -202,7 +202,7 @@ def _commit(
     return record
 
 
-def _describe_root(upper: str, layers: tuple[str, ...]) -> None:
+def describe_root(upper: str, layers: tuple[str, ...]) -> None:
     """Give the container's root what the image says of it: overlayfs shows the writable layer's."""
     os.chmod(upper, 0o755)  # whatever the umask is
     if layers:

@@ -83,12 +83,12 @@ def _with_network(
     from .._net.bridges import ensure_bridge, table_name
 
     warn = None if spec.ports else warnings.append
-    ensure_bridge(engine.records, engine.paths, published=lambda: _published(engine), warn=warn)
+    ensure_bridge(engine.records, engine.paths, published=lambda: published_ports(engine), warn=warn)
     ports = _ports(engine, record, spec)
     return replace(plan, network=replace(plan.network, ports=ports, nft_table=table_name(engine.paths)))
 
 
-def _published(engine: Engine) -> list[tuple[PortPlan, str]]:
+def published_ports(engine: Engine) -> list[tuple[PortPlan, str]]:
     """The published ports of the containers that run, each with the address that it leads to."""
     return [
         (port, plan.network.address.partition("/")[0])

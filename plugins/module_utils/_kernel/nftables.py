@@ -117,7 +117,7 @@ class Nft:
         wanted = rules(tuple(bridges), _MAP_IDS)
         comments = [(rule.chain, comment) for rule, comment in zip(wanted, _comments(wanted))]
         found = self._rule_comments(table)
-        if sorted(found, key=_chain_of) == sorted(comments, key=_chain_of):  # stable: order within a chain counts
+        if _are_same(found, comments):
             return False
         self._check_ours(table, found)
         what = f"write nftables table ip {table}"
@@ -133,6 +133,12 @@ class Nft:
                 raise Unsupported(f"{what}: this kernel lacks a part of nftables", hint=_CURE) from error
             raise
         return True
+
+    def has_rules(self, table: str, bridges: Iterable[tuple[str, str]]) -> bool:
+        """Whether the table has the rules for exactly these bridges, so that `ensure_table` would only read."""
+        wanted = rules(tuple(bridges), _MAP_IDS)
+        comments = [(rule.chain, comment) for rule, comment in zip(wanted, _comments(wanted))]
+        return _are_same(self._rule_comments(table), comments)
 
     def publish(self, table: str, port: PortPlan, address: str) -> None:
         """Lead a host's port to a container's address. What the port led to before, if anything, is replaced.
@@ -281,6 +287,11 @@ def describe(port: PortPlan) -> str:
 
 def _no_table(what: str, table: str) -> Conflict:
     return Conflict(f"{what}: nftables table ip {table} is gone", hint="start any container on the bridge to repair it")
+
+
+def _are_same(found: list[tuple[str, str]], wanted: list[tuple[str, str]]) -> bool:
+    """Whether these are the same chains and comments of rules; the order within a chain counts, sorting is stable."""
+    return sorted(found, key=_chain_of) == sorted(wanted, key=_chain_of)
 
 
 def _chain_of(rule: tuple[str, str]) -> str:

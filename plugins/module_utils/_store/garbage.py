@@ -59,32 +59,41 @@ def bury_unneeded(paths: Paths, database: Database) -> Collected:
 
     Needed is what images contain and what containers were made to stack. Nothing is deleted yet.
     """
-    claims = read_claims(paths)
-    stacks = {directory for image in database.images() for directory in image.stack} | _stacked(paths, database)
+    unneeded = find_unneeded(paths, database)
     for layer in database.layers_unused():
         database.delete_layer(layer.diff_id)
     for blob in database.blobs_unused():
         database.delete_blob(blob.digest)
+    return Collected(
+        tuple(diff_id for diff_id in unneeded.layers if bury(paths, paths.layer(diff_id))),
+        tuple(chain_id for chain_id in unneeded.settled if bury(paths, paths.settled_layer(chain_id))),
+        tuple(digest for digest in unneeded.blobs if bury(paths, paths.blob(digest))),
+    )
+
+
+def find_unneeded(paths: Paths, database: Database) -> Collected:
+    """What is on disk that no record needs and nobody has claimed. Changes nothing."""
+    claims = read_claims(paths)
+    stacks = {directory for image in database.images() for directory in image.stack} | _stacked(paths, database)
+    unused_layers = {layer.diff_id for layer in database.layers_unused()}
+    unused_blobs = {blob.digest for blob in database.blobs_unused()}
     layers = tuple(
         diff_id
         for diff_id in list_layers(paths)
-        if not (database.layer(diff_id) or _relative(paths, paths.layer(diff_id)) in stacks)
+        if (database.layer(diff_id) is None or diff_id in unused_layers)
+        and _relative(paths, paths.layer(diff_id)) not in stacks
         and not _is_claimed(diff_id, claims.diff_ids, claims)
-        and bury(paths, paths.layer(diff_id))
     )
     settled = tuple(
         chain_id
         for chain_id in list_settled(paths)
         if _relative(paths, paths.settled_layer(chain_id)) not in stacks
         and not _is_claimed(chain_id, claims.chain_ids, claims)
-        and bury(paths, paths.settled_layer(chain_id))
     )
     blobs = tuple(
         digest
         for digest in list_blobs(paths)
-        if database.blob(digest) is None
-        and not _is_claimed(digest, claims.blobs, claims)
-        and bury(paths, paths.blob(digest))
+        if (database.blob(digest) is None or digest in unused_blobs) and not _is_claimed(digest, claims.blobs, claims)
     )
     return Collected(layers, settled, blobs)
 
