@@ -20,8 +20,10 @@ options:
   state:
     description:
       - V(present) has the directories exist, readable by root only. V(absent) removes everything.
+      - V(stopped) has nothing of the engine run and keeps all that it has. Containers are stopped as when the host is
+        shut down, so that C(hull boot) starts those whose restart policy says so.
     type: str
-    choices: [present, absent]
+    choices: [present, stopped, absent]
     default: present
   force:
     description:
@@ -60,17 +62,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "stopped", "absent"], "default": "present"},
     "force": {"type": "bool", "default": False},
 }
 
 
 def ensure_engine(task: Task) -> dict[str, Any]:
     """Bring the engine to what the task says."""
-    from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import set_up, tear_down
+    from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import set_up, stop, tear_down
 
     if task.options["state"] == "present":
         outcome = set_up(task.engine, check=task.check)
+    elif task.options["state"] == "stopped":
+        outcome = stop(task.engine, check=task.check)
     else:
         outcome = tear_down(task.engine, force=task.options["force"], check=task.check)
     return outcome_result(outcome, "engine")

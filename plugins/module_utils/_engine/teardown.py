@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 
-from .._base.errors import Conflict
+from .._base.errors import Conflict, HullError
 from .._base.plan import Action, Outcome
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def tear_down(engine: Engine, *, force: bool = False, check: bool = False) -> Ou
     from .._runtime.spawners import find_spawners
 
     before = observe(engine)
-    forgotten = _cgroups(engine)
+    places = _own_cgroups(engine)
     after = {"root": "", "run": "", "containers": 0}
     if before["containers"] and not force:
         raise Conflict(
@@ -76,11 +76,48 @@ def tear_down(engine: Engine, *, force: bool = False, check: bool = False) -> Ou
     actions = [Action("removed", directory) for directory in _existing(engine)]
     if find_spawners(engine.paths):
         actions.insert(0, Action("ended", "spawner"))
-    if forgotten:
-        actions.insert(0, Action("removed", f"cgroup {engine.paths.cgroup}"))
+    actions[:0] = _removed_cgroups(places)
     if actions and not check:
-        _apply(engine)
+        _apply(engine, places)
     return Outcome(bool(actions), tuple(actions), before, after)
+
+
+def stop(engine: Engine, *, check: bool = False) -> Outcome:
+    """Have nothing of the engine run, as after a boot before anything is started: containers are stopped as at the
+    host's shutdown, so that `boot` starts them again; spawner, cgroups, links and rules go. What is in the state
+    directory stays."""
+    from .._runtime.spawners import find_spawners
+
+    there = [Action("ended", "spawner")] if find_spawners(engine.paths) else []
+    there += _removed_cgroups(_own_cgroups(engine))
+    there += [Action("removed", f"link {name}") for name in _links(engine)]
+    there += [Action("removed", engine.paths.run)] if os.path.lexists(engine.paths.run) else []
+    before = {**observe(engine), "running": bool(there)}
+    after = {**before, "run": "", "running": False}
+    stopped = () if check or not there else _stop(engine)
+    return Outcome(bool(there), (*stopped, *there), before, after)
+
+
+def _stop(engine: Engine) -> tuple[Action, ...]:
+    from .._runtime.spawners import end_spawners
+    from .._store.files import remove_tree
+    from .boot import shut_down
+
+    places = _own_cgroups(engine)
+    steps = list(shut_down(engine))
+    end_spawners(engine.paths)
+    _end_forgotten(engine, places)
+    remove_tree(engine.paths.run)
+    return tuple(Action(step.done, step.name, step.error) for step in steps)
+
+
+def _links(engine: Engine) -> list[str]:
+    from .._kernel.rtnetlink import Route
+    from .._net.bridges import bridge_name
+
+    name = bridge_name(engine.paths)
+    with Route() as route:
+        return [name] if route.link(name) is not None else []
 
 
 def _existing(engine: Engine) -> list[str]:
@@ -95,13 +132,13 @@ def _leftovers(root: str) -> list[str]:
     return [f"{parent}/{entry}" for entry in sorted(names) if entry.startswith(name + _ASIDE)]
 
 
-def _apply(engine: Engine) -> None:
+def _apply(engine: Engine, places: list[str]) -> None:
     from .._runtime.spawners import end_spawners
     from .._store.files import remove_tree
 
     _empty_records(engine)
     end_spawners(engine.paths)
-    _end_forgotten(engine)
+    _end_forgotten(engine, places)
     engine.close()
     remove_tree(engine.paths.run)
     _remove_root(engine.paths.root)
@@ -121,28 +158,51 @@ def _empty_records(engine: Engine) -> None:
         remove_bridge(database, engine.paths, network.name)
 
 
-def _cgroups(engine: Engine) -> list[str]:
-    """Names below the engine's parent cgroup: its supervisor's, which ends first, then containers'."""
+def _own_cgroups(engine: Engine) -> list[str]:
+    """Where the engine's cgroup may lie: as engine.json says now, and as it said when its processes were started."""
+    from .._base.engine_file import own_cgroup
+    from .._runtime.spawners import cgroups_of_spawners
+    from .declared import plan_of
+
+    database = engine.database()
+    parents = {os.path.dirname(plan_of(record).cgroup) for record in (database.containers() if database else ())}
+    found = {parent for parent in parents if os.path.basename(parent) == engine.paths.cgroup}
+    found |= {engine.paths.cgroup} | cgroups_of_spawners(engine.paths)
+    try:
+        found.add(own_cgroup(engine.paths))
+    except HullError:
+        pass  # a mistake in the file must not keep the engine from being removed
+    return sorted(found)
+
+
+def _cgroups(places: list[str]) -> list[str]:
+    """The cgroups below these: the supervisors', which end first, then containers'."""
     from .._kernel.cgroup_host import detect
 
     host, found = detect(), set()
     for root in {*host.mounts.values(), *([host.unified] if host.unified else [])}:
-        parent = f"{root}/{engine.paths.cgroup}"
-        if os.path.isdir(parent):
-            found |= {entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)}
-    return sorted(found, key=lambda name: (name != "supervisor", name))
+        for place in filter(lambda place: os.path.isdir(f"{root}/{place}"), places):
+            entries = os.scandir(f"{root}/{place}")
+            found |= {f"{place}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)}
+    return sorted(found, key=lambda path: (not path.endswith("/supervisor"), path))
 
 
-def _end_forgotten(engine: Engine) -> None:
+def _removed_cgroups(places: list[str]) -> list[Action]:
+    """What removing them comes to, as actions: those that have something in them."""
+    return [Action("removed", f"cgroup {place}") for place in dict.fromkeys(map(os.path.dirname, _cgroups(places)))]
+
+
+def _end_forgotten(engine: Engine, places: list[str]) -> None:
     """What runs or stands without a record, because the state directory was deleted by hand."""
     from .._kernel.cgroups import Cgroup, detect, remove_if_empty
     from .._net.bridges import remove_unrecorded
 
-    for name in _cgroups(engine):
-        cgroup = Cgroup(detect(), f"{engine.paths.cgroup}/{name}")
+    for path in _cgroups(places):
+        cgroup = Cgroup(detect(), path)
         cgroup.kill()
         cgroup.remove()
-    remove_if_empty(detect(), engine.paths.cgroup)
+    for place in places:
+        remove_if_empty(detect(), place)
     remove_unrecorded(engine.paths)
 
 

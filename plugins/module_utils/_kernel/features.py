@@ -15,6 +15,7 @@ import sys
 from .._base.values import Value
 from . import cgroups, probes
 from .cgroup_files import read_or_none
+from .packages import package_version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _look(directory: str) -> Features:
         rlimit_nofile=_rlimit("nofile"),
         rlimit_nproc=_rlimit("nproc"),
         init_system=_init_system(),
-        pyroute2=_package_version("pyroute2"),
+        pyroute2=package_version("pyroute2"),
         nft=find_program("nft"),
         zstd=_zstd(),
     )

@@ -20,10 +20,16 @@ _IFF_UP = 1
 
 
 def _open() -> Any:
+    import sys
+
+    from .packages import package_directories
+
+    sys.path[:0] = package_directories()
     try:
         from pyroute2 import IPRoute  # type: ignore[import-untyped]
     except ImportError as error:
-        raise Unsupported("inspect links: pyroute2 is not installed", hint="install python3-pyroute2") from error
+        hint = "install python3-pyroute2, or use the role hull.engine.host"
+        raise Unsupported("inspect links: pyroute2 is not installed", hint=hint) from error
     return IPRoute()
 
 

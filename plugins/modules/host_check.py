@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""The module hull.engine.host_check: refuses a host that can't run containers, before anything is changed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_check
+short_description: Refuse a host that can't run containers
+description:
+  - Fails where the host lacks what containers need, and tells everything that is in the way with its cure. For the
+    beginning of a play; the role P(hull.engine.host#role) begins with it.
+  - A file system for the state directory is tried, in a directory of its own that is removed again.
+extends_documentation_fragment:
+  - hull.engine.engine
+  - hull.engine.engine.info_attributes
+options:
+  controllers:
+    description:
+      - The controllers of control groups that the host has to have, by their names in version 2.
+    type: list
+    elements: str
+    choices: [cpu, cpuset, io, memory, pids]
+    default: [cpu, cpuset, io, memory, pids]
+  min_free_bytes:
+    description:
+      - How much has to be free on the file system of the state directory, in bytes.
+    type: int
+    default: 0
+  writable_layers:
+    description:
+      - Whether the file system of the state directory has to be one that overlayfs can write its layers to. In check
+        mode this is not tried where overlayfs is a kernel module that is not loaded.
+    type: bool
+    default: true
+  kernel_modules:
+    description:
+      - Kernel modules to look for; those that are installed and not loaded are returned.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: hull.engine.engine_info
+author:
+  - the hull.engine authors
+"""
+
+EXAMPLES = r"""
+- name: Go on only where containers can run
+  hull.engine.host_check:
+    min_free_bytes: 10737418240
+"""
+
+RETURN = r"""
+problems:
+  description:
+    - What is in the way, the most important first. Each has C(what), C(why) and C(cure).
+  returned: always
+  type: list
+  elements: dict
+unloaded_modules:
+  description:
+    - Those of O(kernel_modules) that are installed for the running kernel and not loaded.
+  returned: always
+  type: list
+  elements: str
+  sample: [overlay]
+python:
+  description:
+    - The Python that executes modules on the host.
+  returned: always
+  type: str
+  sample: /usr/bin/python3.11
+pyroute2:
+  description:
+    - The version of pyroute2 that this Python finds; empty without one.
+  returned: always
+  type: str
+  sample: 0.7.2
+"""
+
+from ansible_collections.hull.engine.plugins.module_utils._module.runner import (  # noqa: E402
+    Task,
+    TaskFailed,
+    run_module,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CONTROLLERS = ["cpu", "cpuset", "io", "memory", "pids"]
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "controllers": {"type": "list", "elements": "str", "choices": CONTROLLERS, "default": CONTROLLERS},
+    "min_free_bytes": {"type": "int", "default": 0},
+    "writable_layers": {"type": "bool", "default": True},
+    "kernel_modules": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def check(task: Task) -> dict[str, Any]:
+    """Look at the host; the task fails where something is in the way."""
+    import sys
+
+    from ansible_collections.hull.engine.plugins.module_utils._engine.host_check import Demand, check_host
+
+    demand = Demand(
+        controllers=tuple(task.options["controllers"]),
+        min_free_bytes=task.options["min_free_bytes"],
+        writable_layers=task.options["writable_layers"],
+        kernel_modules=tuple(task.options["kernel_modules"]),
+    )
+    findings = check_host(task.engine.paths, demand, check=task.check)
+    result = {
+        "changed": False,
+        "problems": [{"what": lack.what, "why": lack.why, "cure": lack.cure} for lack in findings.problems],
+        "unloaded_modules": list(findings.unloaded_modules),
+        "python": sys.executable,
+        "pyroute2": findings.features.pyroute2,
+    }
+    if findings.problems:
+        told = "; ".join(f"no {lack.what}: {lack.why} ({lack.cure})" for lack in findings.problems)
+        raise TaskFailed(f"this host can't run containers: {told}", result)
+    return result
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(check, ARGUMENTS)
+
+
+if __name__ == "__main__":
+    main()
