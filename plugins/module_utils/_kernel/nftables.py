@@ -74,7 +74,7 @@ _MARK = "hull.engine"
 _ANY = "0.0.0.0"
 _PROTOCOLS = {"tcp": 6, "udp": 17}
 _PROTOCOL_NAMES = {number: name for name, number in _PROTOCOLS.items()}
-_MISSING = (EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT)
+ABSENT = (EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT)
 _CURE = "load the modules nf_tables, nft_chain_nat, nft_masq, nft_fib_ipv4 and nft_ct, or use network_mode none or host"
 
 
@@ -94,7 +94,7 @@ class Nft:
         try:
             self._netlink = Netlink(NETLINK_NETFILTER)
         except SyscallError as error:
-            if error.errno in _MISSING:
+            if error.errno in ABSENT:
                 raise Unsupported("nftables: this kernel has no netfilter netlink", hint=_CURE) from error
             raise
 
@@ -198,7 +198,7 @@ class Nft:
             try:
                 answers = self._netlink.dump(f"list published ports of {table}", _type(_GETSETELEM), body)
             except SyscallError as error:
-                if error.errno in (ENOENT, *_MISSING):
+                if error.errno in (ENOENT, *ABSENT):
                     continue
                 raise
             for answer in answers:
@@ -239,13 +239,13 @@ class Nft:
         except SyscallError as error:
             if error.errno == ENOENT:
                 return []
-            if error.errno in _MISSING:
+            if error.errno in ABSENT:
                 raise Unsupported("nftables: this kernel has no nf_tables", hint=_CURE) from error
             raise
         for answer in answers:
             rule = dict(attributes(answer, _GENERIC.size))
             if read_text(rule.get(_RULE_TABLE, b"")) == table:
-                found.append((read_text(rule.get(_RULE_CHAIN, b"")), _read_comment(rule.get(_RULE_USERDATA, b""))))
+                found.append((read_text(rule.get(_RULE_CHAIN, b"")), read_comment(rule.get(_RULE_USERDATA, b""))))
         return found
 
     def _table_mark(self, table: str) -> str | None:
@@ -254,10 +254,10 @@ class Nft:
         try:
             answer = self._netlink.ask(f"look up nftables table {table}", _type(_GETTABLE), body)
         except SyscallError as error:
-            if error.errno in (ENOENT, *_MISSING):
+            if error.errno in (ENOENT, *ABSENT):
                 return None
             raise
-        return _read_comment(dict(attributes(answer, _GENERIC.size)).get(_TABLE_USERDATA, b""))
+        return read_comment(dict(attributes(answer, _GENERIC.size)).get(_TABLE_USERDATA, b""))
 
     def _check_ours(self, table: str, comments: list[tuple[str, str]]) -> None:
         """Conflict unless there is no such table or it bears our mark; kernels before 5.10 mark only the rules."""
@@ -275,7 +275,7 @@ class Nft:
         try:
             self._netlink.commit(what, (_BATCH_BEGIN, 0, _BATCH_BODY), requests, (_BATCH_END, 0, _BATCH_BODY))
         except SyscallError as error:
-            if error.errno in _MISSING:
+            if error.errno in ABSENT:
                 raise Unsupported(f"{what}: this kernel lacks a part of nftables", hint=_CURE) from error
             raise
 
@@ -310,13 +310,14 @@ def _request(message: int, flags: int, *parts: bytes) -> Message:
     return _type(message), flags, _generic() + b"".join(parts)
 
 
-def _comment(kind: int, words: str) -> bytes:
+def commented(kind: int, words: str) -> bytes:
     """A comment as nft keeps it in user data: type 0, length, text with NUL."""
     payload = words.encode() + b"\0"
     return attribute(kind, bytes((0, len(payload))) + payload)
 
 
-def _read_comment(userdata: bytes) -> str:
+def read_comment(userdata: bytes) -> str:
+    """The comment in a table's or rule's user data, empty where there is none."""
     while len(userdata) >= 2:
         kind, length = userdata[0], userdata[1]
         if kind == 0:
@@ -331,7 +332,7 @@ def _comments(wanted: list[Rule]) -> list[str]:
 
 
 def _new_table(table: str) -> Message:
-    return _request(_NEWTABLE, NLM_F_CREATE, text(_TABLE_NAME, table), _comment(_TABLE_USERDATA, _MARK))
+    return _request(_NEWTABLE, NLM_F_CREATE, text(_TABLE_NAME, table), commented(_TABLE_USERDATA, _MARK))
 
 
 def _new_map(table: str, name: str) -> Message:
@@ -372,7 +373,7 @@ def _new_rule(table: str, rule: Rule, comment: str) -> Message:
         text(_RULE_TABLE, table),
         text(_RULE_CHAIN, rule.chain),
         nested(_RULE_EXPRESSIONS, rule.expressions),
-        _comment(_RULE_USERDATA, comment),
+        commented(_RULE_USERDATA, comment),
     )
 
 

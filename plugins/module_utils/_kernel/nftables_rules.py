@@ -160,6 +160,16 @@ def _leaving(name: str, operation: int = _CMP_EQ) -> bytes:
     return _interface(_META_OIFNAME, name, operation)
 
 
+def entering_any(prefix: str) -> bytes:
+    """Accept what comes in by a link whose name begins so."""
+    return _meta(_META_IIFNAME) + _compare(prefix.encode()) + _verdict(_ACCEPT)
+
+
+def leaving_any(prefix: str) -> bytes:
+    """Accept what goes out by a link whose name begins so."""
+    return _meta(_META_OIFNAME) + _compare(prefix.encode()) + _verdict(_ACCEPT)
+
+
 def _address_in(offset: int, subnet: str, operation: int = _CMP_EQ) -> bytes:
     family, packed, prefix = pack_interface(subnet)
     if family != AF_INET:
