@@ -33,7 +33,7 @@ class Paths(Value):
         launch/<hash>/       the launch code, written once per version
         spawner.<hash>.sock  the spawner's socket
         containers/<id>/     state.json (written by the monitor), monitor.sock
-    config/                  /etc/hull: registries.json ...
+    config/                  /etc/hull: engine.json, registries.json ...
     """
 
     root: str = DEFAULT_ROOT
@@ -108,7 +108,8 @@ class Paths(Value):
 
     @property
     def cgroup(self) -> str:
-        """The parent of all containers' cgroups, below a hierarchy's root: `hull` or `hull-<instance>`."""
+        """The name of the cgroup that has all containers' below it, `hull` or `hull-<instance>`; `own_cgroup` of
+        `engine_file.py` tells where it lies."""
         return f"hull-{self.instance}" if self.instance else "hull"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from .._base.cgroup_paths import is_in_slice, parent_path
 from .._base.errors import Invalid
 from .._runtime.launch_plan import LaunchPlan
 from .isolation import (
@@ -113,30 +114,14 @@ def device_rules(rules: Iterable[DeviceRuleSpec]) -> tuple[tuple[str, int, int, 
     )
 
 
-def cgroup_path(own_parent: str, spec: ContainerSpec, container_id: str) -> str:
-    """The container's cgroup, below a hierarchy's root: in the engine's own parent or in the spec's.
+def cgroup_path(own: str, spec: ContainerSpec, container_id: str) -> str:
+    """The container's cgroup, below a hierarchy's root: in the engine's own (`own_cgroup`) or in the spec's parent.
 
-    `/a/b` is a path; `a-b.slice` is where systemd has the slice of that name, `a.slice/a-b.slice`. In a slice, the
-    engine's own parent comes between: systemd takes the controllers back from what does not pass them on (at
-    daemon-reload, for instance), and with them the limits. Raises Invalid.
+    In a slice, one with the engine's name comes between: systemd takes the controllers back from what does not pass
+    them on (at daemon-reload, for instance), and with them the limits. Raises Invalid.
     """
     if not spec.cgroup_parent:
-        return f"{own_parent}/{container_id}"
-    parts = [part for part in spec.cgroup_parent.split("/") if part]
-    if not parts or any(part in (".", "..") or not part.isprintable() or part.startswith("cgroup.") for part in parts):
-        raise Invalid(f"{spec.cgroup_parent!r} is not a cgroup", option="cgroup_parent", hint="/a/b, or name.slice")
-    if len(parts) == 1 and parts[0].endswith(".slice") and not spec.cgroup_parent.startswith("/"):
-        parts = _slice_path(parts[0])
-    if any(part.endswith(".slice") for part in parts):
-        parts.append(own_parent)
-    return "/".join((*parts, container_id))
-
-
-def _slice_path(name: str) -> list[str]:
-    """The directories of a slice: each dash is a level. Source: systemd.slice(5)."""
-    words = name[: -len(".slice")].split("-")
-    if not all(words):
-        raise Invalid(
-            f"{name!r} is not a slice", option="cgroup_parent", hint="write it like web.slice or web-db.slice"
-        )
-    return ["-".join(words[: count + 1]) + ".slice" for count in range(len(words))]
+        return f"{own}/{container_id}"
+    parent = parent_path(spec.cgroup_parent)
+    between = f"/{own.rpartition('/')[2]}" if is_in_slice(parent) else ""
+    return f"{parent}{between}/{container_id}"

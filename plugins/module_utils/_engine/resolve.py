@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
+from .._base.engine_file import own_cgroup
 from .._base.errors import Invalid, NotFound
 from .._runtime.launch_plan import (
     DevicePlan,
@@ -45,7 +46,7 @@ def resolve(
         read_only_paths=read_only_paths(spec),
         sysctls=sysctls(spec),
         namespaces=namespaces(spec),
-        cgroup=cgroup_path(paths.cgroup, spec, container_id),
+        cgroup=cgroup_path(own_cgroup(paths), spec, container_id),
         privileged=spec.privileged,
         init=spec.init,
         auto_remove=spec.auto_remove,

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 
 from .._base.codec import parse
+from .._base.config_file import read_small_file
 from .._base.errors import Damaged
-from .settings import Credentials, read_small_file
+from .settings import Credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,8 +27,9 @@ from __future__ import annotations
 
 import os
 
+from .._base.config_file import read_small_file
 from .._base.errors import Denied
-from .settings import POLICY_FILE, read_small_file
+from .settings import POLICY_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ so a signature for one repository does not vouch for what somebody copied to ano
 from __future__ import annotations
 
 from .._base.codec import parse
+from .._base.config_file import read_small_file
 from .._base.errors import Denied, HullError, Invalid
 from .._base.values import Value
 from .reference import Reference, normal_name, parse_reference
-from .settings import read_small_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

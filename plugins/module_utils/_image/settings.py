@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import os
-
-from .._base.errors import Denied, Invalid
+from .._base.config_file import read_small_file
 from .._base.values import Value, replace
 
 TYPE_CHECKING = False
@@ -22,7 +20,6 @@ POLICY_FILE = "policy.json"
 CERTIFICATES = "certs.d"
 OTHERS_CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 STALL_TIMEOUT_S = 60.0
-_MAX_FILE = 1024 * 1024
 
 
 class Credentials(Value):
@@ -150,24 +147,3 @@ def load_settings(paths: Paths) -> RegistrySettings:
         auth_file=f"{paths.config}/{AUTH_FILE}",
         certificates=(f"{paths.config}/{CERTIFICATES}", *OTHERS_CERTIFICATES),
     )
-
-
-def read_small_file(path: str) -> bytes | None:
-    """The content of a configuration file of at most 1 MiB; None where it does not exist. Raises Denied, Invalid."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise Denied(f"read {path}: {error.strerror}") from error
-    try:
-        data = b""
-        while len(data) <= _MAX_FILE and (piece := os.read(fd, 65536)):
-            data += piece
-    except OSError as error:
-        raise Invalid(f"read {path}: {error.strerror}") from error
-    finally:
-        os.close(fd)
-    if len(data) > _MAX_FILE:
-        raise Invalid(f"read {path}: larger than {_MAX_FILE} bytes")
-    return data

@@ -33,6 +33,7 @@ All keys are optional; others are refused, so a misspelt one can't silently mean
 from __future__ import annotations
 
 from .._base.codec import parse
+from .._base.config_file import checked
 from .._base.errors import Invalid
 from .settings import STALL_TIMEOUT_S, Credentials, Mirror, RegistryConfig, RegistrySettings
 
@@ -40,7 +41,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_TOP_KEYS: dict[str, type] = {
+    from .._base.config_file import Kind
+
+_TOP_KEYS: dict[str, Kind] = {
     "default_registry": str,
     "foreign_layers": bool,
     "keep_blobs": bool,
@@ -48,7 +51,7 @@ _TOP_KEYS: dict[str, type] = {
     "short_names": dict,
     "stall_timeout": int,
 }
-_REACH_KEYS: dict[str, type] = {
+_REACH_KEYS: dict[str, Kind] = {
     "plain_http": bool,
     "tls_verify": bool,
     "ca_file": str,
@@ -57,16 +60,15 @@ _REACH_KEYS: dict[str, type] = {
     "token_hosts": list,
     "credentials": dict,
 }
-_REGISTRY_KEYS: dict[str, type] = {**_REACH_KEYS, "location": str, "blocked": bool, "mirrors": list}
-_MIRROR_KEYS: dict[str, type] = {**_REACH_KEYS, "location": str, "digest_only": bool}
-_CREDENTIAL_KEYS: dict[str, type] = {"username": str, "password": str, "identity_token": str}
-_TYPE_NAMES = {str: "text", dict: "an object", bool: "true or false", list: "a list", int: "a whole number"}
+_REGISTRY_KEYS: dict[str, Kind] = {**_REACH_KEYS, "location": str, "blocked": bool, "mirrors": list}
+_MIRROR_KEYS: dict[str, Kind] = {**_REACH_KEYS, "location": str, "digest_only": bool}
+_CREDENTIAL_KEYS: dict[str, Kind] = {"username": str, "password": str, "identity_token": str}
 _PLACE = "write host, host:port or host/path, no scheme"
 
 
 def parse_settings(data: bytes, path: str) -> RegistrySettings:
     """The settings in the text of a file; `path` names it in errors. Raises Invalid, Damaged."""
-    document = _checked(parse(data, source=path), _TOP_KEYS, path, "")
+    document = checked(parse(data, source=path), _TOP_KEYS, path, "")
     registries = tuple(_registry(prefix, value, path) for prefix, value in document.get("registries", {}).items())
     stall_timeout = document.get("stall_timeout", int(STALL_TIMEOUT_S))
     if not 1 <= stall_timeout <= 3600:
@@ -80,19 +82,6 @@ def parse_settings(data: bytes, path: str) -> RegistrySettings:
         keep_blobs=document.get("keep_blobs", True),
         stall_timeout_s=float(stall_timeout),
     )
-
-
-def _checked(value: Any, keys: dict[str, type], path: str, where: str) -> dict[str, Any]:
-    """The value as an object that has only these keys, each of its type."""
-    if not isinstance(value, dict):
-        raise Invalid(f"read {path}: {where or 'the document'} is not an object")
-    for key, item in value.items():
-        name = f"{where}.{key}" if where else key
-        if key not in keys:
-            raise Invalid(f"read {path}: unknown key {name}", hint="known there: " + ", ".join(keys))
-        if not isinstance(item, keys[key]) or (keys[key] is int and isinstance(item, bool)):
-            raise Invalid(f"read {path}: {name} is not {_TYPE_NAMES[keys[key]]}")
-    return value
 
 
 def _short_names(names: dict[str, Any], path: str) -> dict[str, str]:
@@ -110,7 +99,7 @@ def _short_names(names: dict[str, Any], path: str) -> dict[str, str]:
 
 def _registry(prefix: str, value: Any, path: str) -> RegistryConfig:
     where = f"registries.{prefix}"
-    fields = dict(_checked(value, _REGISTRY_KEYS, path, where))
+    fields = dict(checked(value, _REGISTRY_KEYS, path, where))
     wildcard, domain = prefix.startswith("*."), prefix[2:] if prefix.startswith("*.") else prefix
     if not _is_place(domain) or (wildcard and "/" in domain):
         raise Invalid(f"read {path}: {where} is not a registry", hint=f"{_PLACE}; or *.example.org")
@@ -122,7 +111,7 @@ def _registry(prefix: str, value: Any, path: str) -> RegistryConfig:
 
 
 def _mirror(value: Any, path: str, where: str) -> Mirror:
-    fields = dict(_checked(value, _MIRROR_KEYS, path, where))
+    fields = dict(checked(value, _MIRROR_KEYS, path, where))
     if not fields.get("location"):
         raise Invalid(f"read {path}: {where}.location is missing", hint=_PLACE)
     _check_location(fields, path, where)
@@ -132,7 +121,7 @@ def _mirror(value: Any, path: str, where: str) -> Mirror:
 def _reach(fields: dict[str, Any], path: str, where: str) -> dict[str, Any]:
     """The fields of RegistryConfig in an object whose keys are checked."""
     if "credentials" in fields:
-        given = _checked(fields["credentials"], _CREDENTIAL_KEYS, path, where + ".credentials")
+        given = checked(fields["credentials"], _CREDENTIAL_KEYS, path, where + ".credentials")
         fields["credentials"] = Credentials(**given)
     if "token_hosts" in fields:
         if not all(isinstance(host, str) for host in fields["token_hosts"]):

@@ -355,13 +355,7 @@ class Cgroup:
         if self._in_own_parent():
             return
         for root in self._roots:
-            parent = os.path.dirname(self.path)
-            while parent and _is_made_by_us(f"{root}/{parent}"):
-                try:
-                    os.rmdir(f"{root}/{parent}")
-                except OSError:  # in use, or another has just removed it
-                    break
-                parent = os.path.dirname(parent)
+            _remove_marked(root, os.path.dirname(self.path))
 
     def usage(self) -> Usage:
         """What its processes have used; zeros where a controller is missing or the cgroup is gone."""
@@ -397,6 +391,16 @@ def _make_parents(root: str, path: str) -> None:
             return  # the next try begins from the top
         except OSError:  # without the mark it is never removed
             pass
+
+
+def _remove_marked(root: str, path: str) -> None:
+    """Remove a cgroup and those above it, as far as we made them and nothing is in them."""
+    while path and _is_made_by_us(f"{root}/{path}"):
+        try:
+            os.rmdir(f"{root}/{path}")
+        except OSError:  # in use, or another has just removed it
+            break
+        path = os.path.dirname(path)
 
 
 def _is_made_by_us(directory: str) -> bool:
@@ -472,7 +476,10 @@ def _enter(root: str, path: str) -> None:
 
 
 def remove_if_empty(host: CgroupHost, parent: str) -> None:
-    """Remove the parent and its supervisor's cgroup in every hierarchy where nothing is left in them."""
+    """Remove the engine's cgroup (`own_cgroup`) and its supervisor's in every hierarchy where nothing is left in them.
+
+    What was made above it goes too.
+    """
     for root in dict.fromkeys([*host.mounts.values(), *([host.unified] if host.unified else [])]):
         for directory in (f"{root}/{parent}/supervisor", f"{root}/{parent}"):
             try:
@@ -480,3 +487,4 @@ def remove_if_empty(host: CgroupHost, parent: str) -> None:
             except OSError as error:
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY, errno.ENOENT):
                     raise syscall_error(f"remove cgroup {directory}", error) from error
+        _remove_marked(root, os.path.dirname(parent))

@@ -12,6 +12,7 @@ import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 from fcntl import LOCK_EX, flock
 
+from .._base.engine_file import own_cgroup
 from .._base.errors import LaunchError
 from . import launch_code
 
@@ -86,7 +87,7 @@ def _start(paths: Paths, path: str) -> None:
         os.close(_errors.pop(path))
     errors = _errors[path] = memfd_create("spawner errors")
     image = _interpreter_image()
-    argv = launch_code.spawner_command(launch_directory, path, paths.cgroup)
+    argv = launch_code.spawner_command(launch_directory, path, own_cgroup(paths))
     try:
         pid = os.fork()
         if pid == 0:

@@ -38,6 +38,12 @@ def find_spawners(paths: Paths) -> list[int]:
     ]
 
 
+def cgroups_of_spawners(paths: Paths) -> set[str]:
+    """The engine's own cgroup as its spawners were told of it: the file that says so may have changed since."""
+    commands = [_read(f"/proc/{pid}/cmdline").split(b"\0") for pid in find_spawners(paths)]
+    return {os.fsdecode(words[-2]) for words in commands if len(words) > 1}
+
+
 def end_spawners(paths: Paths) -> int:
     """End them and wait until they are gone; how many there were. Containers that they started run on."""
     pids = find_spawners(paths)
