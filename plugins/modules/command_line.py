@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""The module hull.engine.command_line: the hull command as one file on the host."""
+"""The module hull.engine.command_line: the hull command as one file on the host, with completion and manual page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ module: command_line
 short_description: Install the hull command
 description:
   - Writes the command C(hull) to the host as one executable file that holds the whole engine of this version of the
-    collection. Nothing is downloaded.
+    collection. Nothing is downloaded. Completion for shells and a manual page can go along.
   - Containers, images and volumes of the command and of the modules are the same.
 extends_documentation_fragment:
   - hull.engine.engine
@@ -23,7 +23,7 @@ options:
     default: /usr/local/bin/hull
   state:
     description:
-      - V(absent) removes the file, whatever it is.
+      - V(absent) removes the file, whatever it is, and completion and manual page with it.
     type: str
     choices: [present, absent]
     default: present
@@ -33,6 +33,28 @@ options:
         upgrade changes its version; of a virtual environment the Python that it was made from.
       - Another Python 3.9 or newer works too, but starts more slowly.
     type: path
+  completion:
+    description:
+      - Whether shells complete commands, flags and values, and the names of containers, images and volumes.
+      - V(true) writes a script for each of bash, zsh and fish that the host has. Bash reads it where the package
+        bash-completion is installed.
+      - V(false) removes the scripts. Not given, they stay as they are.
+    type: bool
+  manual:
+    description:
+      - Whether there is a manual page, for C(man hull). Not given, it stays as it is.
+    type: bool
+  share_directory:
+    description:
+      - Where the manual page and the scripts of bash and zsh go, in the directories that are usual below it. Those that
+        are missing are made, and removed with the files when they are empty.
+    type: path
+    default: /usr/local/share
+  fish_directory:
+    description:
+      - Where the script of fish goes.
+    type: path
+    default: /etc/fish/completions
 seealso:
   - module: hull.engine.engine
 author:
@@ -42,6 +64,8 @@ author:
 EXAMPLES = r"""
 - name: For people who sit at the host
   hull.engine.command_line:
+    completion: true
+    manual: true
 
 - name: In a place of one's own
   hull.engine.command_line:
@@ -79,6 +103,8 @@ actions:
       reason: not here
 """
 
+import os  # noqa: E402
+
 from ansible_collections.hull.engine.plugins.module_utils._module.results import outcome_result  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
 
@@ -86,10 +112,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ansible_collections.hull.engine.plugins.module_utils._module.installed_file import InstalledFile
+
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "path": {"type": "path", "default": "/usr/local/bin/hull"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "interpreter": {"type": "path"},
+    "completion": {"type": "bool"},
+    "manual": {"type": "bool"},
+    "share_directory": {"type": "path", "default": "/usr/local/share"},
+    "fish_directory": {"type": "path", "default": "/etc/fish/completions"},
 }
 
 
@@ -102,20 +134,45 @@ def executable(interpreter: str) -> bytes:
     return build(sources_beside(main.__loader__, main.__file__), interpreter)
 
 
-def ensure_command(task: Task) -> dict[str, Any]:
-    """Bring the file to what the task says."""
-    from ansible_collections.hull.engine.plugins.module_utils._module.command_line import lasting_interpreter
-    from ansible_collections.hull.engine.plugins.module_utils._module.installed_file import ensure_absent, ensure_file
+def companions(options: dict[str, Any]) -> list[InstalledFile]:
+    """The scripts of the shells and the manual page, as the options want them."""
+    from shutil import which
 
-    path = task.options["path"]
-    if task.options["state"] == "absent":
-        return {**outcome_result(ensure_absent(path, check=task.check), "file"), "path": path}
+    from ansible_collections.hull.engine.plugins.module_utils._cli.manual import manual_page
+    from ansible_collections.hull.engine.plugins.module_utils._cli.shells import completion_script
+    from ansible_collections.hull.engine.plugins.module_utils._module.installed_file import InstalledFile
+
+    name, share, fish = os.path.basename(options["path"]), options["share_directory"], options["fish_directory"]
+    absent = options["state"] == "absent"
+    completion, manual = (False if absent else options[option] for option in ("completion", "manual"))
+    files = []
+    for shell, path, within in (
+        ("bash", f"{share}/bash-completion/completions/{name}", share),
+        ("zsh", f"{share}/zsh/site-functions/_{name}", share),
+        ("fish", f"{fish}/{name}.fish", fish),
+    ):
+        if completion and which(shell):
+            files.append(InstalledFile(path, completion_script(shell, name).encode(), within=within))
+        elif completion is False:
+            files.append(InstalledFile(path, None, within=within))
+    if manual is not None:
+        page = manual_page().encode() if manual else None
+        files.append(InstalledFile(f"{share}/man/man1/{name}.1", page, within=share))
+    return files
+
+
+def ensure_command(task: Task) -> dict[str, Any]:
+    """Bring the files to what the task says."""
     from ansible_collections.hull.engine.plugins.module_utils._base.digests import sha256_of
     from ansible_collections.hull.engine.plugins.module_utils._base.version import VERSION
+    from ansible_collections.hull.engine.plugins.module_utils._module.command_line import lasting_interpreter
+    from ansible_collections.hull.engine.plugins.module_utils._module.installed_file import InstalledFile, ensure_files
 
-    content = executable(task.options["interpreter"] or lasting_interpreter())
-    result = outcome_result(ensure_file(path, content, mode=0o755, check=task.check), "file")
-    return {**result, "path": path, "version": VERSION, "digest": sha256_of(content)}
+    path, present = task.options["path"], task.options["state"] == "present"
+    content = executable(task.options["interpreter"] or lasting_interpreter()) if present else None
+    files = [InstalledFile(path, content, 0o755), *companions(task.options)]
+    result = {**outcome_result(ensure_files(files, check=task.check), "file"), "path": path}
+    return {**result, "version": VERSION, "digest": sha256_of(content)} if content is not None else result
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ from .printing import put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .command import Command
 
     Home = Callable[[], tuple[Command, ...]]
+    Topic = tuple[str, str]  # a word and what it is
 
 
 def _running() -> tuple[Command, ...]:
@@ -124,6 +125,12 @@ def _system() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _guides() -> tuple[Command, ...]:
+    from .guides import COMMANDS
+
+    return COMMANDS
+
+
 HOMES: dict[str, Home] = {
     "run": _running,
     "create": _running,
@@ -178,6 +185,9 @@ HOMES: dict[str, Home] = {
     "inspect": _system,
     "info": _system,
     "version": _system,
+    "completion": _guides,
+    "complete": _guides,
+    "manual": _guides,
 }
 _GROUPS = {"volume": "Volumes", "container": "Containers", "image": "Images", "system": "The host"}
 _LONG_FORMS = {
@@ -205,13 +215,18 @@ _LONG_FORMS = {
 _SECTIONS = (
     (
         "Containers",
-        ("run create start stop restart kill rm pause unpause wait update rename exec attach cp commit").split(),
+        ("run create start stop restart kill rm pause unpause wait update rename exec attach cp commit").split()
+        + ["container prune"],
     ),
     ("Looking at them", "ps logs top stats port inspect diff export".split()),
-    ("Images", "pull push images tag rmi load save import history squash verify".split()),
+    (
+        "Images",
+        "pull push images tag rmi load save import history squash verify".split()
+        + ["image inspect", "image diff", "image prune"],
+    ),
     ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),
     ("Registries", "login logout search tags".split()),
-    ("Host", ["boot", "info", "version", "system df", "system prune"]),
+    ("Host", ["boot", "info", "version", "system df", "system prune", "completion", "manual"]),
 )
 _ASKS = ("--help", "help")
 _CONTAINER_VERBS = frozenset((*_SECTIONS[0][1], *_SECTIONS[1][1]))
@@ -259,18 +274,38 @@ def show_help(words: Sequence[str]) -> int:
     from .main import GLOBAL_FLAGS
 
     if not words:
-        sections = [(title, [(name, _one(name, HOMES[name]).summary) for name in names]) for title, names in _SECTIONS]
-        put(texts.overview(GLOBAL_FLAGS, sections))
+        put(texts.overview(GLOBAL_FLAGS, [(title, _topics(names)) for title, names in _SECTIONS]))
         return 0
     command, _ = find_command([words[0]] if len(words) > 1 and words[1].startswith("-") else words)
     if command is not None:
         put(texts.command_help(command))
         return 0
-    short = {"container": [*_SECTIONS[0][1], *_SECTIONS[1][1]], "image": list(_SECTIONS[2][1])}.get(words[0], [])
-    names = [*short, *(name for name in HOMES if name.startswith(words[0] + " "))]
-    rows = [(_name_in_group(words[0], name), _one(name, HOMES[name]).summary) for name in names]
-    put(texts.group_help(words[0], _GROUPS[words[0]], rows))
+    put(texts.group_help(words[0], _GROUPS[words[0]], group_topics(words[0])))
     return 0
+
+
+def sections() -> list[tuple[str, list[Command]]]:
+    """All commands under the titles that the help has."""
+    return [(title, [_one(name, HOMES[name]) for name in names]) for title, names in _SECTIONS]
+
+
+def command_topics() -> list[Topic]:
+    """The commands that are one word, and what each does."""
+    return [topic for _, names in _SECTIONS for topic in _topics(name for name in names if " " not in name)]
+
+
+def group_topics(group: str = "") -> list[Topic]:
+    """The commands of a group as they follow its name, nothing where it is no group; without a name the groups."""
+    if not group:
+        return list(_GROUPS.items())
+    titled = {"container": [*_SECTIONS[0][1], *_SECTIONS[1][1]], "image": _SECTIONS[2][1]}.get(group, [])
+    names = [name for name in titled if " " not in name]
+    names += (name for name in HOMES if name.startswith(group + " "))
+    return [(_name_in_group(group, name), about) for name, about in _topics(names)]
+
+
+def _topics(names: Iterable[str]) -> list[Topic]:
+    return [(name, _one(name, HOMES[name]).summary) for name in names]
 
 
 def _name_in_group(group: str, name: str) -> str:

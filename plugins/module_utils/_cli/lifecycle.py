@@ -167,5 +167,5 @@ COMMANDS = (
     Command("pause", MANY, "Freeze all processes of containers", lambda call: _pause(call, True), minimum=1),
     Command("unpause", MANY, "Let frozen containers go on", lambda call: _pause(call, False), minimum=1),
     Command("wait", MANY, "Wait until containers have ended, print their exit codes", _wait, minimum=1),
-    Command("rename", "CONTAINER NAME", "Give a container another name", _rename, minimum=2, maximum=2),
+    Command("rename", "CONTAINER NEW_NAME", "Give a container another name", _rename, minimum=2, maximum=2),
 )

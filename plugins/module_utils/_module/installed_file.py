@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""One file with given bytes and mode, present or absent, for modules that install something of their own."""
+"""Files with given bytes and mode, present or absent, for modules that install something of their own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import stat
 from .._base.digests import sha256_of
 from .._base.errors import Conflict, NotFound
 from .._base.plan import Action, Outcome
+from .._base.values import Value
 from .._store.files import write_atomic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 
@@ -31,25 +33,55 @@ def _observe(path: str) -> dict[str, Any]:
         return {"exists": True, "mode": f"{stat.S_IMODE(status.st_mode):04o}", "digest": sha256_of(file.read())}
 
 
-def ensure_file(path: str, content: bytes, *, mode: int, check: bool) -> Outcome:
-    """Have the file with this content and mode. Atomic. Raises NotFound where its directory is missing."""
-    before = _observe(path)
-    after = {"exists": True, "mode": f"{mode:04o}", "digest": sha256_of(content)}
+class InstalledFile(Value):
+    """A file as it is to be; without content it is to be away.
+
+    Directories below `within` are made with it, and taken away with it when they are empty then. Without `within` its
+    directory must be there.
+    """
+
+    path: str
+    content: bytes | None
+    mode: int = 0o644
+    within: str = ""
+
+
+def ensure_files(files: Iterable[InstalledFile], *, check: bool) -> Outcome:
+    """Have all of them so. Each is looked at before one is changed; each change is atomic. The diff is by path.
+
+    Raises Conflict where a directory has the name of a file, NotFound where a directory is missing that is not made.
+    """
+    found = [(file, _plan(file)) for file in files]
+    changes = [(file, outcome) for file, outcome in found if outcome.changed]
+    for file, _outcome in changes if not check else ():
+        _apply(file)
+    actions = tuple(action for _file, outcome in changes for action in outcome.actions)
+    before = {file.path: outcome.before for file, outcome in changes}
+    return Outcome(bool(changes), actions, before, {file.path: outcome.after for file, outcome in changes})
+
+
+def _plan(file: InstalledFile) -> Outcome:
+    before = _observe(file.path)
+    if file.content is None:
+        actions = (Action("uninstalled", file.path),)
+        return Outcome(True, actions, before, {"exists": False}) if before["exists"] else Outcome(False)
+    after = {"exists": True, "mode": f"{file.mode:04o}", "digest": sha256_of(file.content)}
     if before == after:
-        return Outcome(False, before=before, after=after)
-    if not os.path.isdir(os.path.dirname(path)):
-        raise NotFound(f"install {path}: its directory does not exist", hint="make it, or choose another path")
+        return Outcome(False)
+    if not file.within and not os.path.isdir(os.path.dirname(file.path)):
+        raise NotFound(f"install {file.path}: its directory does not exist", hint="make it, or choose another path")
     reason = ", ".join(name for name in ("digest", "mode") if before["exists"] and before[name] != after[name])
-    if not check:
-        write_atomic(path, content, mode)
-    return Outcome(True, (Action("installed", path, reason or "not here"),), before, after)
+    return Outcome(True, (Action("installed", file.path, reason or "not here"),), before, after)
 
 
-def ensure_absent(path: str, *, check: bool) -> Outcome:
-    """Have no file there."""
-    before = _observe(path)
-    if not before["exists"]:
-        return Outcome(False, before=before, after=before)
-    if not check:
-        os.unlink(path)
-    return Outcome(True, (Action("uninstalled", path),), before, {"exists": False})
+def _apply(file: InstalledFile) -> None:
+    directory = os.path.dirname(file.path)
+    if file.content is not None:
+        if file.within:
+            os.makedirs(directory, exist_ok=True)
+        write_atomic(file.path, file.content, file.mode)
+        return
+    os.unlink(file.path)
+    while file.within and directory.startswith(f"{file.within}/") and not os.listdir(directory):
+        os.rmdir(directory)
+        directory = os.path.dirname(directory)
