@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .image_facts import ImageConfig
 
-_MARK = ".creating"
+MARK = ".creating"
 _MAX_MARK = 1024 * 1024
 BRIDGE_NETWORK = "bridge"
 
@@ -63,7 +63,7 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
         _undo(engine, container_id, made)
         raise
     finally:
-        os.unlink(f"{engine.paths.temporary}/{container_id}{_MARK}")
+        os.unlink(f"{engine.paths.temporary}/{container_id}{MARK}")
         os.close(mark)
 
 
@@ -107,7 +107,7 @@ def _mark(engine: Engine, container_id: str) -> int:
     os.makedirs(engine.paths.temporary, mode=0o700, exist_ok=True)
     flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
     while True:
-        fd = os.open(f"{engine.paths.temporary}/{container_id}{_MARK}", flags, 0o600)
+        fd = os.open(f"{engine.paths.temporary}/{container_id}{MARK}", flags, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
             return fd
@@ -117,8 +117,8 @@ def _mark(engine: Engine, container_id: str) -> int:
 def sweep_creations(engine: Engine) -> None:
     """Remove what creations left whose maker was killed, and what killed removals had set aside to delete."""
     for name in _names(engine.paths.temporary):
-        if name.endswith(_MARK):
-            _sweep_one(engine, name[: -len(_MARK)])
+        if name.endswith(MARK):
+            _sweep_one(engine, name[: -len(MARK)])
     if _names(engine.paths.trash):
         from .._store.garbage import empty_trash_later
 
@@ -137,7 +137,7 @@ def _names(directory: str) -> list[str]:
 
 
 def _sweep_one(engine: Engine, container_id: str) -> None:
-    path = f"{engine.paths.temporary}/{container_id}{_MARK}"
+    path = f"{engine.paths.temporary}/{container_id}{MARK}"
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

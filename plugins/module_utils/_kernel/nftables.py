@@ -209,6 +209,14 @@ class Nft:
         """Whether there is a table of that name in family ip, ours or not."""
         return self._table_mark(table) is not None
 
+    def is_own_table(self, table: str) -> bool:
+        """Whether there is a table of that name, and it is ours."""
+        try:
+            self._check_ours(table, self._rule_comments(table))
+        except Conflict:
+            return False
+        return self.has_table(table)
+
     def delete_table(self, table: str) -> bool:
         """Delete our table and everything in it; False where there is none. Conflict where it is not ours."""
         if not self.has_table(table):

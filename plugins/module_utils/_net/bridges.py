@@ -11,10 +11,12 @@ Whose a link is tells its ifalias, `hull <root directory>`. A link of our name w
 
 from __future__ import annotations
 
+import os
 from errno import EEXIST, ENODEV, EOPNOTSUPP
 from zlib import crc32
 
 from .._base.errors import Conflict, Denied, HullError, NotFound, SyscallError, Unsupported
+from .._kernel.namespaces import lock_namespace
 from .._kernel.nftables import Nft
 from .._kernel.rtnetlink import Route
 from .._store.records import NetworkRecord
@@ -71,8 +73,11 @@ def ensure_bridge(
     table of our name that is not ours and for a subnet that the host has got elsewhere in the meantime.
     """
     with Route() as route:
-        record = database.network(name) or _new_record(database, paths, route, name)
-        _ensure_link(database, paths, route, record)
+        record = database.network(name)
+        if record is None or route.link(record.bridge) is None:
+            record = _make_link(database, paths, route, name)
+        else:
+            _ensure_link(database, paths, route, record)
     _write_sysctl(_IP_FORWARD, "1")
     try:
         _ensure_table(database, paths, published)
@@ -97,7 +102,7 @@ def remove_bridge(database: Database, paths: Paths, name: str = DEFAULT_NETWORK)
         database.delete_network(name)
         with Route() as route:
             link = route.link(record.bridge)
-            if link is not None and _is_ours(paths, record, link):
+            if link is not None and is_ours(paths, record, link):
                 route.delete_link(link.index)
         _shrink_table(database, paths)
     return True
@@ -128,6 +133,17 @@ def _shrink_table(database: Database, paths: Paths) -> None:
         return  # then there is no table
 
 
+def _make_link(database: Database, paths: Paths, route: Route, name: str) -> NetworkRecord:
+    """The record and its link; engines that begin at once see each other's addresses before they choose theirs."""
+    fd = lock_namespace("net")
+    try:
+        record = database.network(name) or _new_record(database, paths, route, name)
+        _ensure_link(database, paths, route, record)
+    finally:
+        os.close(fd)
+    return record
+
+
 def _new_record(database: Database, paths: Paths, route: Route, name: str) -> NetworkRecord:
     """Choose a subnet and record it. Two processes that come here together get the same record."""
     with database.transaction():
@@ -139,7 +155,7 @@ def _new_record(database: Database, paths: Paths, route: Route, name: str) -> Ne
         first, _last = address_range(subnet)
         record = NetworkRecord(name=name, bridge=bridge_name(paths, name), subnet=subnet, gateway=to_text(first + 1))
         link = route.link(record.bridge)
-        if link is not None and not _is_ours(paths, record, link):
+        if link is not None and not is_ours(paths, record, link):
             raise _foreign(record.bridge)
         database.put_network(record)
     return record
@@ -168,7 +184,7 @@ def _foreign(bridge: str) -> Conflict:
     )
 
 
-def _is_ours(paths: Paths, record: NetworkRecord, link: Link) -> bool:
+def is_ours(paths: Paths, record: NetworkRecord, link: Link) -> bool:
     """By its alias; or by its MAC, where the process that made it ended before the alias was set."""
     if link.kind != "bridge":
         return False
@@ -189,7 +205,7 @@ def _ensure_link(database: Database, paths: Paths, route: Route, record: Network
         link = route.link(record.bridge)
     if link is None:
         raise NotFound(f"link {record.bridge} disappeared while it was set up", hint="try again")
-    if not _is_ours(paths, record, link):
+    if not is_ours(paths, record, link):
         raise _foreign(record.bridge)
     _write_link_sysctls(record.bridge)
     if link.alias != link_alias(paths):

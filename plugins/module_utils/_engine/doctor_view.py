@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""What a doctor looks at: the records beside what the kernel and the disk say of the same containers.
+
+Who lives is not to be touched: a container that is up, one that somebody works on at the moment, and one that runs
+without a record.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._base.errors import Conflict, HullError
+from .._base.names import is_id_prefix
+from .._base.values import Value
+from .._kernel.cgroup_host import detect
+from .._kernel.cgroup_search import find_cgroups
+from .._runtime import state
+from .._store.locks import is_locked, lock
+from .declared import plan_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .._runtime.launch_plan import LaunchPlan
+    from .._runtime.state import RunState
+    from .._store.database import Database
+    from .._store.locks import Lock
+    from .._store.records import ContainerRecord
+    from .engine import Engine
+
+_ID_LENGTH = 64
+_LOCK_TIMEOUT_S = 10
+
+
+class Patient(Value):
+    """A recorded container. Where its record can't be read, `plan` is None and `damage` says why."""
+
+    record: ContainerRecord
+    plan: LaunchPlan | None
+    damage: str
+    now: RunState
+    is_busy: bool  # somebody starts, stops or changes it at this moment
+
+    @property
+    def is_living(self) -> bool:
+        return self.is_busy or self.now.is_up or self.now.abandoned
+
+
+class View:
+    """One look at an engine."""
+
+    def __init__(self, engine: Engine, database: Database | None) -> None:
+        self.engine = engine
+        self.paths = engine.paths
+        self.database = database
+        self.host = detect()
+        self.cgroups: dict[str, list[str]] = {}
+        for path in find_cgroups(self.host, is_id):
+            self.cgroups.setdefault(os.path.basename(path), []).append(path)
+        self.run_directories = names_in(os.path.dirname(self.paths.container_run("")))
+        self.patients = {record.id: self._patient(record) for record in (database.containers() if database else ())}
+        self.strangers = dict(self._strangers())
+
+    def _patient(self, record: ContainerRecord) -> Patient:
+        plan, damage = None, ""
+        try:
+            plan = plan_of(record)
+        except (HullError, KeyError, TypeError, ValueError, AttributeError) as error:
+            damage = str(error) or type(error).__name__
+        now = state.observe(self.paths, record.id)
+        return Patient(record, plan, damage, now, is_locked(self.paths, "container", record.name))
+
+    def _strangers(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name in self.run_directories:
+            found = state.read_state(self.paths.container_run(name))
+            if name not in self.patients and found and (state.init_alive(found) or state.monitor_alive(found)):
+                yield name, found
+
+    def is_living(self, container_id: str) -> bool:
+        """Whether a container with this id is not to be touched."""
+        patient = self.patients.get(container_id)
+        return container_id in self.strangers or (patient is not None and patient.is_living)
+
+
+class Stopped:
+    """`with Stopped(engine, record):` a container that does not run, and that nobody starts meanwhile.
+
+    Raises Conflict where it runs, Timeout where somebody works on it.
+    """
+
+    def __init__(self, engine: Engine, record: ContainerRecord) -> None:
+        self._engine, self._record = engine, record
+        self._lock: Lock = lock(engine.paths, "container", record.name, timeout_s=_LOCK_TIMEOUT_S)
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+        if state.observe(self._engine.paths, self._record.id).is_up:
+            self._lock.__exit__(None, None, None)
+            raise Conflict(f"mend container {self._record.name}: it runs by now")
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.__exit__(None, None, None)
+
+
+def is_id(name: str) -> bool:
+    """Whether something has the name of a container's id."""
+    return len(name) == _ID_LENGTH and is_id_prefix(name)
+
+
+def names_in(directory: str) -> list[str]:
+    """The names in a directory, sorted; none where there is no such directory."""
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

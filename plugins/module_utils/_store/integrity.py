@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: the hull.engine authors
+"""Whether the database of records is whole, as SQLite says, and mending what can be mended without losing a record."""
+
+from __future__ import annotations
+
+import _sqlite3
+import os
+
+from .._base.errors import Damaged
+from .._base.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._base.paths import Paths
+
+_BUSY_TIMEOUT_S = 30
+_MOST = 20
+
+
+class Integrity(Value):
+    """What is wrong. `orphans` are (table, row) of rows that speak of something that has no record."""
+
+    errors: tuple[str, ...] = ()
+    orphans: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_index_only(self) -> bool:
+        """Whether all records can be read, and only the indexes over them are wrong."""
+        return bool(self.errors) and all("index" in error for error in self.errors)
+
+
+def check_database(paths: Paths) -> Integrity:
+    """Have SQLite look at all of the database; nothing is wrong where there is none. Changes nothing."""
+    if not os.path.exists(paths.database) or not os.path.getsize(paths.database):
+        return Integrity()
+    try:
+        connection = _connect(paths)
+    except _sqlite3.DatabaseError as error:
+        return Integrity((str(error),))
+    try:
+        rows = connection.execute(f"PRAGMA integrity_check({_MOST})").fetchall()
+        errors = tuple(" ".join(str(row[0]).split()) for row in rows if row[0] != "ok")
+        return Integrity(errors, () if errors else _orphans(connection))
+    except _sqlite3.DatabaseError as error:
+        return Integrity((str(error),))
+    finally:
+        connection.close()
+
+
+def _connect(paths: Paths) -> Any:
+    return _sqlite3.connect(paths.database, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _orphans(connection: Any) -> tuple[tuple[str, int], ...]:
+    return tuple((row[0], row[1]) for row in connection.execute("PRAGMA foreign_key_check").fetchall())
+
+
+def rebuild_indexes(paths: Paths) -> None:
+    """Make all indexes anew from the records. Raises Damaged where that does not help."""
+    _change(paths, lambda connection: connection.execute("REINDEX"))
+
+
+def delete_orphans(paths: Paths) -> None:
+    """Delete the rows that speak of something that has no record."""
+
+    def delete(connection: Any) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for table, row in _orphans(connection):
+            connection.execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
+        connection.execute("COMMIT")
+
+    _change(paths, delete)
+
+
+def _change(paths: Paths, change: Any) -> None:
+    connection = _connect(paths)
+    try:
+        change(connection)
+    except _sqlite3.DatabaseError as error:
+        raise Damaged(f"mend {paths.database}: {error}", hint="restore it from a backup") from error
+    finally:
+        connection.close()
