@@ -94,15 +94,17 @@ class Firewalls:
         return [chain for chain in found if chain.family in _FAMILIES]
 
     def obstacles(self, packet: Packet) -> list[Obstacle]:
-        """Who drops the packet as it is forwarded, in no order; one says enough, but each has to let it through."""
+        """Who drops the packet as it is forwarded, or its answer; in no order. All have to let them through."""
         chains = self.chains()
         found = []
         for chain in chains:
             if chain.hook == _HOOK_FORWARD and chain.kind == "filter":
-                verdict, decides = self._walk(chain, packet).verdict(chain.name)
-                if verdict == DROP or (verdict == CONTINUE and chain.drops):
-                    policy = verdict == CONTINUE
-                    found.append(Obstacle(chain, manager_of(chain, chains), "" if policy else decides))
+                for one in (packet, packet.answer()):
+                    verdict, decides = self._walk(chain, one).verdict(chain.name)
+                    if verdict == DROP or (verdict == CONTINUE and chain.drops):
+                        decides = decides if verdict == DROP else ""
+                        found.append(Obstacle(chain, manager_of(chain, chains), decides))
+                        break
         return found
 
     def open_way(self, chain: Chain) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from _socket import AF_INET, inet_pton
 from _struct import Struct
 
-from .._base.values import Value
+from .._base.values import Value, replace
 from .netlink import attributes, read_text
 
 TYPE_CHECKING = False
@@ -33,7 +33,8 @@ _ETH_P_IP = 0x0800
 _NFPROTO_IPV4 = 2
 _TCP = 6
 _ARPHRD_ETHER = 1
-_CT_NEW = 8
+_CT_ESTABLISHED, _CT_NEW = 2, 8
+_SOME_PORT = 40000
 _IPS_DST_NAT = 1 << 5
 _XT_STATE = 1
 _XT_STATE_DNAT = 1 << 7
@@ -46,11 +47,12 @@ _HOST16 = Struct("=H")
 _BE32 = Struct(">i")
 _BE16 = Struct(">H")
 _IPV4 = Struct(">BBHHHBBH4s4s")
+_TCP_HEADER = Struct(">HHIIBBHHH")
 _SILENT = frozenset("counter log limit quota connlimit last objref dynset notrack flow_offload dup".split())
 
 
 class Packet(Value):
-    """The first packet of a connection on its way through the host: IPv4, TCP. `redirected`: by a published port."""
+    """A packet of a connection that goes through the host: IPv4, TCP. `redirected`: by a published port."""
 
     enters: str
     leaves: str
@@ -60,6 +62,20 @@ class Packet(Value):
     redirected: bool = False
     enters_index: int = 0
     leaves_index: int = 0
+    answers: bool = False
+
+    def answer(self) -> Packet:
+        """The packet that comes back."""
+        return replace(
+            self,
+            enters=self.leaves,
+            leaves=self.enters,
+            source=self.destination,
+            destination=self.source,
+            enters_index=self.leaves_index,
+            leaves_index=self.enters_index,
+            answers=True,
+        )
 
     def network_header(self) -> bytes:
         """The IPv4 header."""
@@ -67,8 +83,15 @@ class Packet(Value):
         return _IPV4.pack(0x45, 0, 60, 1, 0x4000, 63, 6, 0, *addresses)
 
     def transport_header(self) -> bytes:
-        """The TCP header of a connection's beginning."""
-        return Struct(">HHIIBBHHH").pack(40000, self.port, 1, 0, 0x50, 2, 65535, 0, 0)
+        """The TCP header: SYN, or SYN and ACK."""
+        if self.answers:
+            return _TCP_HEADER.pack(self.port, _SOME_PORT, 1, 2, 0x50, 0x12, 65535, 0, 0)
+        return _TCP_HEADER.pack(_SOME_PORT, self.port, 1, 0, 0x50, 2, 65535, 0, 0)
+
+    @property
+    def state(self) -> int:
+        """What connection tracking says of it."""
+        return _CT_ESTABLISHED if self.answers else _CT_NEW
 
 
 class Element(Value):
@@ -221,8 +244,8 @@ def _load_ct(packet: Packet, fields: dict[int, bytes], registers: _Registers) ->
     if 4 in fields:  # ct mark set ...
         return
     values = {
-        0: _HOST32.pack(_CT_NEW),
-        1: bytes(1),  # the original direction
+        0: _HOST32.pack(packet.state),
+        1: bytes((packet.answers,)),  # the direction
         2: _HOST32.pack(_IPS_DST_NAT if packet.redirected else 0),
         3: _HOST32.pack(0),  # mark
     }
@@ -292,7 +315,7 @@ def _check_match(packet: Packet, fields: dict[int, bytes]) -> None:
     if name != "conntrack" or _number(fields.get(2, b"")) < 2:
         raise _NoMatch
     flags, inverted, states = _XT_CONNTRACK.unpack_from(fields[3], _XT_CONNTRACK_OFFSET)
-    ours = _CT_NEW | (_XT_STATE_DNAT if packet.redirected else 0)
+    ours = packet.state | (_XT_STATE_DNAT if packet.redirected else 0)
     if flags != _XT_STATE or bool(states & ours) == bool(inverted & _XT_STATE):
         raise _NoMatch
 
