@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Conflict
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
 from ansible_collections.hull.engine.plugins.module_utils._base.ports import PortPlan
-from ansible_collections.hull.engine.plugins.module_utils._kernel import links
+from ansible_collections.hull.engine.plugins.module_utils._kernel import links, namespaces
 from ansible_collections.hull.engine.plugins.module_utils._kernel.nftables import Nft, Published
 from ansible_collections.hull.engine.plugins.module_utils._net import addresses, bridges
 from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
@@ -294,6 +296,46 @@ def test_two_processes_at_once_make_one_network(tmp_path: Path) -> None:
         assert host.run(command, "nft", "list", "ruleset").count("masquerade comment") == 3
     finally:
         host.close()
+
+
+def test_two_engines_that_begin_at_once_have_a_subnet_each(tmp_path: Path) -> None:
+    host = NetworkNamespace()
+
+    def ensure(told: int, number: int) -> None:
+        paths = Paths(root=str(tmp_path / f"hull{number}"), run=str(tmp_path / f"run{number}"))
+        os.makedirs(paths.root)
+        database = open_database(paths, create=True)
+        assert database is not None
+        bridges.ensure_bridge(database, paths)
+        os.write(told, b"1")
+        os._exit(0)
+
+    try:
+        threads = [threading.Thread(target=host.hold, args=(partial(ensure, number=n),)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        shown = host.run(command, "ip", "-o", "-4", "addr")
+        assert sorted(re.findall(r"inet (10\.\d+)\.0\.1/16", shown)) == [f"10.{88 + n}" for n in range(8)], shown
+    finally:
+        host.close()
+
+
+def test_a_lock_that_a_stranger_holds_delays_and_does_not_prevent_a_network(site: Site, tmp_path: Path) -> None:
+    other = Paths(root=str(tmp_path / "other"), run=str(tmp_path / "other-run"))
+    os.makedirs(other.root)
+
+    def act() -> NetworkRecord:
+        fd = namespaces.lock_namespace("net", 1)
+        database = open_database(other, create=True)
+        assert database is not None
+        try:
+            return bridges.ensure_bridge(database, other)
+        finally:
+            os.close(fd)
+
+    assert site.host.run(act).subnet == "10.89.0.0/16"
 
 
 def test_links_that_no_container_accounts_for_are_found(site: Site) -> None:

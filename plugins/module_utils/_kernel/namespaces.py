@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+from fcntl import LOCK_EX, LOCK_NB, flock
+from time import monotonic, sleep
 
 from .._base.errors import Conflict, Invalid, NotFound, SyscallError
 from .._sys import sched_flags
@@ -28,6 +30,7 @@ FLAGS = {
     "time": sched_flags.CLONE_NEWTIME,
 }
 _PROC_NAMES = {"mount": "mnt"}
+_LOCK_PAUSE_S = 0.005
 
 
 def namespace_flags(names: Iterable[str]) -> int:
@@ -50,6 +53,27 @@ def open_namespace(pid: int | str, name: str) -> int:
         return os.open(_proc_path(pid, name), os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError) as error:
         raise NotFound(f"open the {name} namespace of process {pid}: no such process or namespace") from error
+
+
+def lock_namespace(name: str, longest_s: float = 5.0) -> int:
+    """A descriptor of this process's namespace with a lock that one process has at a time; closing it lets go.
+
+    It is for whoever decides by what all engines of a host have made there, and have no file in common. Any user can
+    take it, so it only advises: who has waited for `longest_s` gets the descriptor without the lock.
+    """
+    fd = open_namespace("self", name)
+    deadline = monotonic() + longest_s
+    while True:
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if monotonic() > deadline:
+                return fd
+            sleep(_LOCK_PAUSE_S)
+        except BaseException:
+            os.close(fd)
+            raise
 
 
 def namespace_id(pid: int | str, name: str) -> int:
