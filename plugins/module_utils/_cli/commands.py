@@ -119,6 +119,12 @@ def _booting() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _doctoring() -> tuple[Command, ...]:
+    from .doctor import COMMANDS
+
+    return COMMANDS
+
+
 def _system() -> tuple[Command, ...]:
     from .system import COMMANDS
 
@@ -184,6 +190,7 @@ HOMES: dict[str, Home] = {
     "boot": _booting,
     "inspect": _system,
     "info": _system,
+    "doctor": _doctoring,
     "version": _system,
     "completion": _guides,
     "complete": _guides,
@@ -226,7 +233,7 @@ _SECTIONS = (
     ),
     ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),
     ("Registries", "login logout search tags".split()),
-    ("Host", ["boot", "info", "version", "system df", "system prune", "completion", "manual"]),
+    ("Host", ["boot", "info", "doctor", "version", "system df", "system prune", "completion", "manual"]),
 )
 _ASKS = ("--help", "help")
 _CONTAINER_VERBS = frozenset((*_SECTIONS[0][1], *_SECTIONS[1][1]))
