@@ -2,18 +2,22 @@
 # Copyright: the hull.engine authors
 #
 # make demo [IMAGE=registry.example.org/library/debian:12]   run a container on this machine, look at it, remove it
-# make test                                                  everything that must hold, and that nothing stays behind
+# make test [JOBS=1]                                         everything that must hold, and that nothing stays behind
 #
 # Both make what they lean on. PYTHON chooses the interpreter (3.9 or newer).
 
 PYTHON ?= python3
 IMAGE ?=
 PYTEST_ARGS ?=
+JOBS ?= $(shell nproc)
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 LINK := .collections/ansible_collections/hull/engine
 PLAYBOOK := $(BIN)/ansible-playbook -i playbooks/inventory
+PYTEST := $(BIN)/python -m pytest --durations=20 --durations-min=3
+# What `make test` consists of, the longest first.
+PARTS := integration cli kernel registry unit types lint
 
 export LC_ALL := C.UTF-8
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
@@ -21,7 +25,7 @@ export ANSIBLE_DEPRECATION_WARNINGS := False
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit kernel integration bench packages collection clean FORCE
+.PHONY: help demo test lint types unit kernel cli registry integration bench packages collection clean FORCE
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,11 +33,18 @@ help: ## show what can be made
 demo: $(VENV)/demo.installed collection ## run a container on this machine, look at its limits, remove it
 	$(PLAYBOOK) playbooks/hello.yml $(if $(IMAGE),-e hello_image=$(IMAGE))
 
-test: packages $(VENV)/test.installed collection ## lint, types, unit, kernel and integration tests; nothing stays behind
-	@mkdir -p build
+test: packages $(VENV)/test.installed collection ## all parts side by side, logs in build/log; nothing stays behind
+	@mkdir -p build/log
 	$(BIN)/python tests/support/leftovers.py save build/before.json
-	$(MAKE) --no-print-directory lint types unit kernel integration
+	@$(MAKE) --no-print-directory --keep-going --jobs=$(JOBS) $(PARTS:%=build/log/%)
 	$(BIN)/python tests/support/leftovers.py compare build/before.json
+
+# A part with its output in a file. The last line is shown, or all of it where the part fails.
+build/log/%: FORCE
+	@began=$$(date +%s); lines=1; code=0; \
+	$(MAKE) --no-print-directory $* > $@ 2>&1 || { code=$$?; lines=+1; }; \
+	tail -n $$lines $@ | sed 's/^/$*: /'; \
+	echo "$*: $$(($$(date +%s) - began)) s"; exit $$code
 
 lint: $(VENV)/test.installed ## ruff
 	$(BIN)/ruff check .
@@ -43,13 +54,19 @@ types: $(VENV)/test.installed collection ## mypy, strict
 	cd .collections && $(BIN)/mypy --config-file $(CURDIR)/pyproject.toml ansible_collections/hull/engine/plugins
 
 unit: $(VENV)/test.installed collection ## tests that need neither root nor a network
-	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 kernel: packages $(VENV)/test.installed collection ## tests against this kernel, as root
-	$(BIN)/python -m pytest tests/kernel $(PYTEST_ARGS)
+	$(PYTEST) tests/kernel $(PYTEST_ARGS)
 
-integration: packages $(VENV)/test.installed collection ## playbooks, a registry and images of other tools, as root
-	$(BIN)/python -m pytest tests/registry tests/integration tests/cli $(PYTEST_ARGS)
+cli: packages $(VENV)/test.installed collection ## the hull command and tasks, as root
+	$(PYTEST) tests/cli $(PYTEST_ARGS)
+
+registry: packages $(VENV)/test.installed collection ## registries and images of other tools, as root
+	$(PYTEST) tests/registry $(PYTEST_ARGS)
+
+integration: packages $(VENV)/test.installed collection ## playbooks, as root
+	$(PYTEST) tests/integration $(PYTEST_ARGS)
 
 bench: $(VENV)/test.installed collection ## times, side by side with Docker and Podman where they are installed
 	$(BIN)/python tests/bench/run.py
