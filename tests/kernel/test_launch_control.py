@@ -365,6 +365,22 @@ def test_exec_runs_in_the_container(box: Box) -> None:
     stop(box, plan)
 
 
+def test_exec_in_a_container_whose_init_manages_cgroups(box: Box) -> None:
+    if detect().version != "2":
+        pytest.skip("only version 2 has cgroups that take no process")
+    manage = (
+        "cd /sys/fs/cgroup && mkdir init.scope && echo 1 > init.scope/cgroup.procs"
+        " && echo +pids +memory > cgroup.subtree_control && touch /managed; exec sleep 1000"
+    )
+    plan = box.plan("sh", "-c", manage, privileged=True)
+    box.start(plan)
+    wait_for(lambda: os.path.exists(f"{plan.root_directory}/upper/managed"), "controllers to be passed on")
+    result = execute(box, plan, "sh", "-c", "cat /proc/1/cgroup /proc/self/cgroup")
+    init_cgroup, own = result.text.splitlines()
+    assert init_cgroup == "0::/init.scope" and own.startswith("0::/exec-")
+    stop(box, plan)
+
+
 def test_exec_feeds_standard_input(box: Box) -> None:
     plan = sleeper(box)
     data = os.urandom(500_000)

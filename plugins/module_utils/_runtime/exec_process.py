@@ -110,8 +110,11 @@ class ExecCgroup:
                 raise Conflict("execute: the container has ended") from error
 
     def enter(self) -> None:
-        """Move the calling process in: the container's in every hierarchy, then this one."""
-        self._container.enter()
+        """Move the calling process in: the container's in the other hierarchies, then this one.
+
+        On version 2 the container's own takes no process where an init in it, such as systemd, passes controllers on.
+        """
+        self._container.enter(cloned_into=bool(self._container.host.unified))
         self._own.enter()
 
     def kill(self) -> None:
