@@ -157,11 +157,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory, registry: RunningRegistry) 
         yield made
 
 
-def engine_in(place: Path, registry: RunningRegistry) -> Iterator[Hull]:
-    """An engine below a directory, torn down afterwards."""
+def engine_in(place: Path, registry: RunningRegistry | None = None) -> Iterator[Hull]:
+    """An engine below a directory, which may know a registry; torn down afterwards."""
     paths = Paths(root=str(place / "root"), run=str(place / "run"), config=str(place / "etc"))
     os.mkdir(paths.config)
-    Path(paths.config, "registries.json").write_text(json.dumps({"default_registry": registry.host}))
+    if registry is not None:
+        Path(paths.config, "registries.json").write_text(json.dumps({"default_registry": registry.host}))
     try:
         yield Hull(paths)
     finally:
