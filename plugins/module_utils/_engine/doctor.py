@@ -111,32 +111,28 @@ def _mend(finding: Finding, errors: dict[Key, str]) -> None:
 
 
 def _look(engine: Engine) -> Iterator[Finding]:
-    from .._store.integrity import check_database, delete_orphans, rebuild_indexes
+    from .._store.integrity import check_database, rebuild_indexes
 
     paths = engine.paths
     yield from look_at_modes(paths)
     yield from look_at_mounts(paths)
     integrity = check_database(paths)
-    if integrity.errors:
-        what = f"it is damaged: {'; '.join(integrity.errors[:3])}"
-        if integrity.is_index_only:
-            yield Finding("database", paths.database, what, "rebuild it", partial(rebuild_indexes, paths))
-        else:
-            cure = "restore it from a backup, or move it away to begin with no records"
-            yield Finding("database", paths.database, what, cure)
-    elif integrity.orphans:
-        for table, row in integrity.orphans:
-            what = f"row {row} of {table} speaks of something that has no record"
-            yield Finding("database", paths.database, what, "delete the row", partial(delete_orphans, paths))
-    else:
-        yield from _look_at_all(engine)
+    if not integrity.errors:
+        yield from _look_at_all(engine, integrity.orphans)
         return
+    what = f"it is damaged: {'; '.join(integrity.errors[:3])}"
+    if integrity.is_index_only:
+        yield Finding("database", paths.database, what, "rebuild it", partial(rebuild_indexes, paths))
+    else:
+        cure = "restore it from a backup, or move it away to begin with no records"
+        yield Finding("database", paths.database, what, cure)
     yield from look_at_temporary(engine, records=False)
 
 
-def _look_at_all(engine: Engine) -> Iterator[Finding]:
+def _look_at_all(engine: Engine, orphans: tuple[tuple[str, int], ...]) -> Iterator[Finding]:
     database = engine.database()
     view = View(engine, database)
+    yield from _orphans(view, orphans)
     if database is not None:
         yield from _look_at_store(view, database)
     else:
@@ -146,6 +142,19 @@ def _look_at_all(engine: Engine) -> Iterator[Finding]:
     yield from look_at_network(view)
     yield from look_at_run(view)
     yield from look_at_temporary(engine, records=True)
+
+
+def _orphans(view: View, orphans: tuple[tuple[str, int], ...]) -> Iterator[Finding]:
+    from .._store.integrity import delete_orphans
+
+    for table, row in orphans:
+        what = f"row {row} of {table} speaks of something that has no record"
+        if view.strangers:  # it may be one of these, whose address must not be another's
+            cure = "look again when the containers without a record have ended"
+            yield Finding("database", view.paths.database, what, cure)
+        else:
+            cure = "delete the row"
+            yield Finding("database", view.paths.database, what, cure, partial(delete_orphans, view.paths))
 
 
 def _look_at_store(view: View, database: Database) -> Iterator[Finding]:

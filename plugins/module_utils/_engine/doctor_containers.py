@@ -50,7 +50,7 @@ def look_at_containers(view: View) -> Iterator[Finding]:
 def _damaged_record(view: View, patient: Patient) -> Finding:
     engine, record = view.engine, patient.record
     what = f"its record can't be read: {patient.damage}"
-    if patient.now.is_up or _processes(view, record.id):
+    if patient.is_living:
         return Finding("container", record.name, what, "restore hull.db from a backup; the container runs on as it is")
     cure = f"forget the container, and set its files aside in {lost_directory(view.paths)}"
     return Finding("container", record.name, what, cure, partial(_forget, engine, record))
@@ -83,7 +83,7 @@ def _files(view: View, patient: Patient, plan: LaunchPlan) -> Iterator[Finding]:
     if missing:
         lost = "; what it had written is lost" if "upper" in missing else ""
         what = f"{' and '.join(missing)} of its files are missing in {directory}{lost}"
-        if patient.now.is_up:
+        if patient.is_living:
             yield Finding("container", record.name, what, "stop it, then look again")
         else:
             cure = "make them anew, empty"
@@ -154,8 +154,8 @@ def _remains(view: View, patient: Patient, plan: LaunchPlan) -> Iterator[Finding
         cure = "kill its monitor, after which another one takes over"
         yield Finding("monitor", record.name, patient.now.error, cure)
         return
-    processes = _processes(view, record.id)
-    if processes:
+    if patient.processes:
+        processes = " ".join(map(str, patient.processes[:10]))
         what = f"it does not run, but processes {processes} live in its cgroup {plan.cgroup}"
         cure = f"hull start {record.name} ends them and starts it again, hull rm -f {record.name} removes it"
         yield Finding("container", record.name, what, cure)
@@ -182,16 +182,6 @@ def _reconcile(engine: Engine, record: ContainerRecord, plan: LaunchPlan) -> Non
         if pids:
             raise Conflict(f"mend container {record.name}: processes live in its cgroup by now")
         reconcile(engine.paths, plan)
-
-
-def _processes(view: View, container_id: str) -> str:
-    """The processes in cgroups with a container's id, for people; empty where there are none."""
-    found = sorted({pid for path in view.cgroups.get(container_id, ()) for pid in _pids(view, path)})
-    return " ".join(map(str, found[:10]))
-
-
-def _pids(view: View, path: str) -> list[int]:
-    return Cgroup(view.host, path).pids() if "/" in path else []
 
 
 def _strangers(view: View) -> Iterator[Finding]:

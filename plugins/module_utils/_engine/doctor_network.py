@@ -274,7 +274,8 @@ def _ports(view: View, published: list[Published], table: str) -> Iterator[Findi
     strangers = {str((state.get("ports") or {}).get("address", "")) for state in view.strangers.values()}
     for port in found.values():
         owner = owners.get(port.address)
-        lives = owner is not None and (owner.is_busy or owner.now.status == "restarting" or owner.now.abandoned)
+        steady = owner is not None and owner.now.status in ("running", "paused") and not owner.is_busy
+        lives = owner is not None and owner.is_living and not steady
         if lives or port.address in strangers:
             continue
         yield Finding(

@@ -195,8 +195,9 @@ def look_at_unneeded(view: View, database: Database) -> Iterator[Finding]:
     """Layers and blobs that no record needs, as killed processes and restored backups leave them."""
     from .._store.garbage import collect, find_unneeded
 
+    if any(patient.plan is None for patient in view.patients.values()):
+        return  # what those containers need is not known
     found = find_unneeded(view.paths, database)
-    damaged = any(patient.plan is None for patient in view.patients.values())
     places = [
         *(("layer", view.paths.layer(diff_id)) for diff_id in found.layers),
         *(("layer", view.paths.settled_layer(chain_id)) for chain_id in found.settled),
@@ -204,8 +205,8 @@ def look_at_unneeded(view: View, database: Database) -> Iterator[Finding]:
     ]
     for kind, place in places:
         what = "no image and no container needs it"
-        if view.strangers or damaged:
-            cure = "look again when the containers without a readable record have ended or are forgotten"
+        if view.strangers:
+            cure = "look again when the containers without a record have ended"
             yield Finding(kind, place, what, cure)
         else:
             yield Finding(kind, place, what, "remove it", partial(collect, view.paths, view.engine.records))

@@ -15,6 +15,7 @@ from .._base.names import is_id_prefix
 from .._base.values import Value
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroup_search import find_cgroups
+from .._kernel.cgroups import Cgroup
 from .._runtime import state
 from .._store.locks import is_locked, lock
 from .declared import plan_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from .._kernel.cgroup_host import CgroupHost
     from .._runtime.launch_plan import LaunchPlan
     from .._runtime.state import RunState
     from .._store.database import Database
@@ -43,10 +45,11 @@ class Patient(Value):
     damage: str
     now: RunState
     is_busy: bool  # somebody starts, stops or changes it at this moment
+    processes: tuple[int, ...]  # in its cgroup, whatever its state is
 
     @property
     def is_living(self) -> bool:
-        return self.is_busy or self.now.is_up or self.now.abandoned
+        return bool(self.is_busy or self.now.is_up or self.now.abandoned or self.processes)
 
 
 class View:
@@ -71,7 +74,8 @@ class View:
         except (HullError, KeyError, TypeError, ValueError, AttributeError) as error:
             damage = str(error) or type(error).__name__
         now = state.observe(self.paths, record.id)
-        return Patient(record, plan, damage, now, is_locked(self.paths, "container", record.name))
+        is_busy = is_locked(self.paths, "container", record.name)
+        return Patient(record, plan, damage, now, is_busy, self.processes(record.id))
 
     def _strangers(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in self.run_directories:
@@ -79,10 +83,17 @@ class View:
             if name not in self.patients and found and (state.init_alive(found) or state.monitor_alive(found)):
                 yield name, found
 
+    def processes(self, container_id: str) -> tuple[int, ...]:
+        """The processes in cgroups with a container's id."""
+        pids = {pid for path in self.cgroups.get(container_id, ()) for pid in pids_in_cgroup(self.host, path)}
+        return tuple(sorted(pids))
+
     def is_living(self, container_id: str) -> bool:
         """Whether a container with this id is not to be touched."""
         patient = self.patients.get(container_id)
-        return container_id in self.strangers or (patient is not None and patient.is_living)
+        if patient is not None:
+            return patient.is_living
+        return container_id in self.strangers or bool(self.processes(container_id))
 
 
 class Stopped:
@@ -103,6 +114,11 @@ class Stopped:
 
     def __exit__(self, *_error: object) -> None:
         self._lock.__exit__(None, None, None)
+
+
+def pids_in_cgroup(host: CgroupHost, path: str) -> list[int]:
+    """The processes in a cgroup and below it; none in one that lies in no other, which is not the engine's."""
+    return Cgroup(host, path).pids() if "/" in path else []
 
 
 def is_id(name: str) -> bool:
