@@ -76,6 +76,34 @@ engine:
       returned: always
       type: str
       sample: "2"
+    Firewalls:
+      description: The programs that keep a firewall of their own in the kernel, of V(firewalld), V(ufw) and V(docker).
+      returned: always
+      type: list
+      elements: str
+      sample: []
+    CgroupParent:
+      description: Where the engine's control groups lie, below the root of each hierarchy. Set by C(cgroup_parent) of
+        C(engine.json).
+      returned: always
+      type: str
+      sample: /hull.slice/hull
+    DefaultLimits:
+      description: What containers are limited to whose task does not say, as C(default_limits) of C(engine.json).
+      returned: always
+      type: dict
+      sample: {}
+    DefaultAddressPools:
+      description: Where networks take their subnets from, each with C(Base) and C(Size). Empty for the engine's own.
+      returned: always
+      type: list
+      elements: dict
+      sample: []
+    LoggingDriver:
+      description: Where the output of containers goes whose task does not say.
+      returned: always
+      type: str
+      sample: json-file
     Features:
       description: The kernel's abilities, one key each.
       returned: always

@@ -4,18 +4,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from pathlib import Path
 
+from ansible_collections.hull.engine.plugins.module_utils._base.plan import Outcome
+from ansible_collections.hull.engine.plugins.module_utils._engine.container_plan import ContainerRequest
+from ansible_collections.hull.engine.plugins.module_utils._engine.container_task import ensure
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
+from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
 from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import tear_down
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import detect
+from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroups import Cgroup
 from ansible_collections.hull.engine.plugins.module_utils._runtime.spawners import find_spawners
 
-from tests.cli.conftest import Hull
+from tests.cli.conftest import Hull, wait_until
 
 PARENT = "hulltest.slice"
+MIB = 1024 * 1024
 
 
 def write(hull: Hull, **document: object) -> None:
@@ -65,3 +72,87 @@ def test_a_mistake_in_the_file_changes_nothing_and_keeps_nothing_from_being_remo
     with Engine(hull.paths) as engine:
         tear_down(engine)
     assert not os.path.exists(hull.paths.root)
+
+
+LIMITS = {"memory": "64M", "cpus": 0.5, "pids_limit": 40, "ulimits": ["nofile=100:200"]}
+LOOK = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}"
+
+
+def test_a_container_has_the_defaults_of_when_it_was_made_as_long_as_it_lives(hull: Hull) -> None:
+    write(hull, default_limits=LIMITS, log_options={"max-size": "1m", "max-file": "2"})
+    hull("run", "-d", "--name", "web", "busybox", "sh", "-c", "ulimit -n; ulimit -Hn; sleep 1000")
+    assert hull("inspect", "-f", LOOK, "web").split() == [str(64 * MIB), "500000000", "40"]
+    wait_until(lambda: hull("logs", "web").split() == ["100", "200"], "the limits of its processes")
+    log = json.loads(hull("inspect", "-f", "{{json .HostConfig.LogConfig}}", "web"))
+    assert log == {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}}
+    pid = hull("inspect", "-f", "{{.State.Pid}}", "web").strip()
+    assert limits_of(hull, "web") == (64 * MIB, 40)
+    write(hull, default_limits={"memory": "32M"})
+    hull("restart", "-t", "0", "web")
+    hull("update", "--cpus", "1", "web")
+    assert limits_of(hull, "web") == (64 * MIB, 40)
+    assert hull("inspect", "-f", LOOK, "web").split() == [str(64 * MIB), "1000000000", "40"]
+    assert hull("inspect", "-f", "{{.State.Pid}}", "web").strip() != pid
+    hull("run", "-d", "--name", "own", "--memory", "48m", "busybox", "sleep", "1000")
+    assert limits_of(hull, "own")[0] == 48 * MIB
+
+
+def limits_of(hull: Hull, name: str) -> tuple[int, int]:
+    """Memory and number of processes as the kernel has them."""
+    cgroup = Cgroup(detect(), f"{hull.paths.cgroup}/{hull('inspect', '-f', '{{.Id}}', name).strip()}")
+    memory, pids = cgroup.directory("memory"), cgroup.directory("pids")
+    v1 = os.path.exists(f"{memory}/memory.limit_in_bytes")
+    text = Path(memory, "memory.limit_in_bytes" if v1 else "memory.max").read_text()
+    return int(text), int(Path(pids, "pids.max").read_text())
+
+
+def task(hull: Hull, **options: object) -> Outcome:
+    """A task of the container module, in an engine object of its own."""
+    spec = container_spec({"name": "web", "image": "busybox", **options})
+    request = ContainerRequest(
+        spec=spec, given=frozenset(spec.given), state="present", compare=str(options.get("compare", "declared"))
+    )
+    with Engine(hull.paths) as engine:
+        outcome = ensure(engine, request)
+        engine.close()
+    return outcome
+
+
+def test_no_later_task_is_compared_with_a_default_and_exact_ones_fall_back_to_it(hull: Hull) -> None:
+    hull("pull", "-q", "busybox")
+    write(hull, default_limits=LIMITS, log_driver="none")
+    command = ["sleep", "1000"]
+    assert task(hull, command=command, cpus=1).changed
+    assert not task(hull, command=command, cpus=1).changed
+    assert not task(hull, command=command, cpus=1, compare="exact").changed
+    write(hull, default_limits={"memory": "32M", "cpus": 0.25}, log_driver="json-file")
+    assert not task(hull, command=command, cpus=1).changed
+    assert not task(hull, command=command, cpus=1, compare="exact").changed
+    assert task(hull, command=command, compare="exact").changed
+    assert hull("inspect", "-f", LOOK, "web").split() == [str(64 * MIB), "250000000", "40"]
+    assert not task(hull, command=command, compare="exact").changed
+
+
+def test_networks_take_their_subnets_from_the_pools(hull: Hull) -> None:
+    write(hull, default_address_pools=[{"base": "198.18.64.0/18", "size": 27}])
+    hull("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    address = hull("inspect", "-f", "{{.NetworkSettings.IPAddress}}/{{.NetworkSettings.IPPrefixLen}}", "web").strip()
+    interface = ipaddress.ip_interface(address)
+    assert interface.network.prefixlen == 27 and interface.network.subnet_of(ipaddress.ip_network("198.18.64.0/18"))
+    assert f"inet {address} " in hull("exec", "web", "ip", "-4", "addr", "show", "eth0")
+
+
+def test_info_shows_the_settings_and_what_is_wrong_with_them(hull: Hull) -> None:
+    pools = [{"base": "198.18.64.0/18", "size": 27}]
+    write(hull, cgroup_parent=PARENT, default_limits=LIMITS, log_driver="none", default_address_pools=pools)
+    info = json.loads(hull("info", "-f", "{{json .}}"))
+    assert (info["CgroupParent"], info["DefaultLimits"], info["LoggingDriver"]) == (
+        f"/{PARENT}/{hull.paths.cgroup}",
+        LIMITS,
+        "none",
+    )
+    assert info["DefaultAddressPools"] == [{"Base": "198.18.64.0/18", "Size": 27}]
+    write(hull, log_driver="fluentd")
+    info = json.loads(hull("info", "-f", "{{json .}}"))
+    (lack,) = [lack for lack in info["Lacks"] if "engine.json" in lack["what"]]
+    assert "log_driver: 'fluentd' is not known" in lack["why"] and lack["needed"]

@@ -57,7 +57,8 @@ def checked(value: Any, keys: dict[str, Kind], path: str, where: str) -> dict[st
         name = f"{where}.{key}" if where else key
         if key not in keys:
             raise Invalid(f"read {path}: unknown key {name}", hint="known there: " + ", ".join(keys))
-        kinds = keys[key] if isinstance(keys[key], tuple) else (keys[key],)
+        kind = keys[key]
+        kinds = kind if isinstance(kind, tuple) else (kind,)
         if type(item) not in kinds:
-            raise Invalid(f"read {path}: {name} is not {' or '.join(_TYPE_NAMES[kind] for kind in kinds)}")
+            raise Invalid(f"read {path}: {name} is not {' or '.join(_TYPE_NAMES[each] for each in kinds)}")
     return value

@@ -125,6 +125,8 @@ def ensure(
 
     Raises what the verbs raise. A command that ran to its end (`detach` false) is not judged here: see `status`.
     """
+    if request.compare == "exact":  # what is no longer given falls back to the host's defaults
+        request = replace(request, spec=engine.defaults().apply(request.spec))
     observed = observe(engine, request)
     if check and observed.image is not None and observed.image.fetch:
         from . import images

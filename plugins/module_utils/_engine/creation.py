@@ -53,7 +53,7 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
         raise Conflict(f"create container {spec.name}: the name is taken", hint="remove that container or rename it")
     sweep_creations(engine)
     container_id = new_id()
-    plan, wanted = prepare(engine, spec, image, container_id)
+    spec, plan, wanted = prepare(engine, spec, image, container_id)
     made: list[str] = []
     mark = _mark(engine, container_id)
     try:
@@ -69,8 +69,12 @@ def create_container(engine: Engine, spec: ContainerSpec, image: ImageRecord) ->
 
 def prepare(
     engine: Engine, spec: ContainerSpec, image: ImageRecord, container_id: str
-) -> tuple[LaunchPlan, list[MountSpec]]:
-    """What a creation comes to, and the mounts that it wants. Refuses what can't be made, and makes nothing."""
+) -> tuple[ContainerSpec, LaunchPlan, list[MountSpec]]:
+    """What a creation comes to: the spec with the host's defaults, the plan, and the mounts that it wants.
+
+    Refuses what can't be made, and makes nothing.
+    """
+    spec = engine.defaults().apply(spec)
     config = read_config(image)
     _check_platform(image, config)
     plan = resolve(engine.paths, spec, container_id, image, config)
@@ -83,7 +87,7 @@ def prepare(
 
         user_namespaces.check_host(engine.paths)
         user_namespaces.check_mounts(wanted)
-    return plan, wanted
+    return spec, plan, wanted
 
 
 def _check_platform(image: ImageRecord, config: ImageConfig) -> None:
@@ -172,7 +176,7 @@ def _commit(
     if spec.network_mode == BRIDGE_NETWORK:
         from .._net.bridges import ensure_bridge  # 2 ms with netlink and nftables
 
-        network = ensure_bridge(database, engine.paths)
+        network = ensure_bridge(database, engine.paths, pools=engine.defaults().address_pools)
     directory = engine.paths.container(plan.container_id)
     os.makedirs(directory, mode=0o700)
     for name in ("upper", "work"):

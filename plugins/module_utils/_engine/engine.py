@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .._base.paths import Paths
     from .._image.settings import RegistrySettings
     from .._store.database import Database
+    from .engine_settings import EngineSettings
 
 
 class Engine:
@@ -26,6 +27,7 @@ class Engine:
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
         self._database: Database | None = None
+        self._defaults: EngineSettings | None = None
 
     def __enter__(self) -> Engine:
         return self
@@ -53,6 +55,14 @@ class Engine:
         from .._image.settings import load_settings
 
         return load_settings(self.paths)
+
+    def defaults(self) -> EngineSettings:
+        """What the host sets for all containers (`engine.json`), as it was when this was first asked for."""
+        if self._defaults is None:
+            from .engine_settings import load_engine_settings
+
+            self._defaults = load_engine_settings(self.paths)
+        return self._defaults
 
     def close(self) -> None:
         """Close the records; the engine may be used again."""

@@ -15,12 +15,15 @@ import os
 from errno import EEXIST, ENODEV, EOPNOTSUPP
 from zlib import crc32
 
-from .._base.errors import Conflict, Denied, HullError, NotFound, SyscallError, Unsupported
+from .._base.errors import Conflict, NotFound, SyscallError, Unsupported
 from .._kernel.namespaces import lock_namespace
 from .._kernel.nftables import Nft
 from .._kernel.rtnetlink import Route
 from .._store.records import NetworkRecord
+from .address_pools import choose_subnet
 from .addresses import address_range, link_name, mac_address, overlaps, prefix_length, to_text
+from .forwarding import ALIAS, remove_bridge_link, turn_on_forwarding
+from .sysctls import write_sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +33,11 @@ if TYPE_CHECKING:
     from .._base.ports import PortPlan
     from .._kernel.rtnetlink import Link
     from .._store.database import Database
+    from .address_pools import Pools
 
     PublishedPorts = Iterable[tuple[PortPlan, str]]  # ports and the container's address each leads to
 
 DEFAULT_NETWORK = "bridge"
-_POOL = tuple(f"10.{second}.0.0/16" for second in range(88, 128)) + tuple(
-    f"172.{second}.0.0/16" for second in range(20, 32)
-)
-_IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
 
 
 def table_name(paths: Paths) -> str:
@@ -54,7 +54,7 @@ def bridge_name(paths: Paths, name: str = DEFAULT_NETWORK) -> str:
 
 def link_alias(paths: Paths) -> str:
     """The ifalias of our bridges."""
-    return f"hull {paths.root}"
+    return f"{ALIAS}{paths.root}"
 
 
 def ensure_bridge(
@@ -64,6 +64,7 @@ def ensure_bridge(
     *,
     published: Callable[[], PublishedPorts] | None = None,
     warn: Callable[[str], None] | None = None,
+    pools: Pools = (),
 ) -> NetworkRecord:
     """The network, with everything in the kernel that belongs to it. Idempotent; what is missing is repaired.
 
@@ -75,10 +76,10 @@ def ensure_bridge(
     with Route() as route:
         record = database.network(name)
         if record is None or route.link(record.bridge) is None:
-            record = _make_link(database, paths, route, name)
+            record = _make_link(database, paths, route, name, pools)
         else:
             _ensure_link(database, paths, route, record)
-    _write_sysctl(_IP_FORWARD, "1")
+            turn_on_forwarding(record.bridge)
     try:
         _ensure_table(database, paths, published)
     except Unsupported as error:
@@ -89,31 +90,39 @@ def ensure_bridge(
 
 
 def remove_bridge(database: Database, paths: Paths, name: str = DEFAULT_NETWORK) -> bool:
-    """Remove the network's link, its rules and its record; False where there is no record. ip_forward stays on.
+    """Remove the network's link, its rules and its record; False where there is no record.
 
     Raises Conflict while a container has an address in it.
     """
     record = database.network(name)
     if record is None:
         return False
-    with database.transaction():
-        if database.leases(name):
-            raise Conflict(f"remove network {name}: containers have addresses in it", hint="remove them first")
-        database.delete_network(name)
-        with Route() as route:
-            link = route.link(record.bridge)
-            if link is not None and is_ours(paths, record, link):
-                route.delete_link(link.index)
-        _shrink_table(database, paths)
+    fd = lock_namespace("net")
+    try:
+        with database.transaction():
+            if database.leases(name):
+                raise Conflict(f"remove network {name}: containers have addresses in it", hint="remove them first")
+            database.delete_network(name)
+            with Route() as route:
+                link = route.link(record.bridge)
+                if link is not None and is_ours(paths, record, link):
+                    remove_bridge_link(route, link)
+            _shrink_table(database, paths)
+    finally:
+        os.close(fd)
     return True
 
 
 def remove_unrecorded(paths: Paths) -> None:
     """Remove the default network's link and the table of an engine whose records are gone. Idempotent."""
-    with Route() as route:
-        link = route.link(bridge_name(paths))
-        if link is not None and link.kind == "bridge" and link.alias == link_alias(paths):
-            route.delete_link(link.index)
+    fd = lock_namespace("net")
+    try:
+        with Route() as route:
+            link = route.link(bridge_name(paths))
+            if link is not None and link.kind == "bridge" and link.alias == link_alias(paths):
+                remove_bridge_link(route, link)
+    finally:
+        os.close(fd)
     try:
         with Nft() as nft:
             nft.delete_table(table_name(paths))
@@ -133,25 +142,26 @@ def _shrink_table(database: Database, paths: Paths) -> None:
         return  # then there is no table
 
 
-def _make_link(database: Database, paths: Paths, route: Route, name: str) -> NetworkRecord:
+def _make_link(database: Database, paths: Paths, route: Route, name: str, pools: Pools) -> NetworkRecord:
     """The record and its link; engines that begin at once see each other's addresses before they choose theirs."""
     fd = lock_namespace("net")
     try:
-        record = database.network(name) or _new_record(database, paths, route, name)
+        record = database.network(name) or _new_record(database, paths, route, name, pools)
         _ensure_link(database, paths, route, record)
+        turn_on_forwarding(record.bridge)
     finally:
         os.close(fd)
     return record
 
 
-def _new_record(database: Database, paths: Paths, route: Route, name: str) -> NetworkRecord:
+def _new_record(database: Database, paths: Paths, route: Route, name: str, pools: Pools) -> NetworkRecord:
     """Choose a subnet and record it. Two processes that come here together get the same record."""
     with database.transaction():
         record = database.network(name)
         if record is not None:
             return record
         taken = [network.subnet for network in database.networks()] + _subnets_of_host(route)
-        subnet = choose_subnet(taken)
+        subnet = choose_subnet(taken, pools)
         first, _last = address_range(subnet)
         record = NetworkRecord(name=name, bridge=bridge_name(paths, name), subnet=subnet, gateway=to_text(first + 1))
         link = route.link(record.bridge)
@@ -159,15 +169,6 @@ def _new_record(database: Database, paths: Paths, route: Route, name: str) -> Ne
             raise _foreign(record.bridge)
         database.put_network(record)
     return record
-
-
-def choose_subnet(taken: Iterable[str]) -> str:
-    """The first subnet of the pool that overlaps none of the taken ones. Raises Conflict where there is none."""
-    busy = list(taken)
-    for subnet in _POOL:
-        if not any(overlaps(subnet, other) for other in busy):
-            return subnet
-    raise Conflict("create network: the host has routes to every subnet that the engine could use")
 
 
 def _subnets_of_host(route: Route) -> list[str]:
@@ -272,27 +273,9 @@ def _ensure_table(database: Database, paths: Paths, published: Callable[[], Publ
 
 def _write_link_sysctls(bridge: str) -> None:
     """Answers from containers to this host's 127.0.0.1 are let in (nftables drops all else); IPv6 is off."""
-    _write_sysctl(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1")
+    write_sysctl(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet", "1")
     for name, value in (("disable_ipv6", "1"), ("accept_ra", "0")):
         try:
-            _write_sysctl(f"/proc/sys/net/ipv6/conf/{bridge}/{name}", value)
+            write_sysctl(f"/proc/sys/net/ipv6/conf/{bridge}/{name}", value)
         except NotFound:
             return  # a kernel without IPv6
-
-
-def _write_sysctl(path: str, value: str) -> None:
-    """Write where it differs: most hosts let root read where a container's /proc/sys is read-only."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            if file.read(16).strip() == value.encode():
-                return
-        with open(path, "wb", buffering=0) as file:
-            file.write(value.encode())
-    except FileNotFoundError as error:
-        raise NotFound(f"{path}: no such setting", hint="is /proc mounted?") from error
-    except OSError as error:
-        raise _refused(path, value, error) from error
-
-
-def _refused(path: str, value: str, error: OSError) -> HullError:
-    return Denied(f"write {value} to {path}: {error.strerror}", hint=f"set {path[10:].replace('/', '.')} = {value}")
