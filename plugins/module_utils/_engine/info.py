@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import os
 
+from .._base.errors import HullError
 from .._base.version import VERSION
 from .._kernel import features
+from .._kernel.features import Lack
+from . import firewall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._kernel.features import Features, Lack
+    from .._kernel.features import Features
     from .engine import Engine
 
 _STOPPED = ("created", "exited", "dead")
@@ -22,11 +25,14 @@ _STOPPED = ("created", "exited", "dead")
 def engine_info(engine: Engine) -> dict[str, Any]:
     """Counts, directories and abilities, in the shape of Docker's info where it has the same thing.
 
-    Own keys: `RunDir`, `ConfigDir`, `Volumes`, `Features` (fields of `_kernel.features.Features`) and `Lacks`, a list
-    of {what, why, cure, needed}, most important first; `needed`: no container runs without it. Sizes are bytes.
+    Own keys: `RunDir`, `ConfigDir`, `Volumes`, `CgroupParent` and `DefaultLimits` (of engine.json), `Firewalls` (programs
+    that keep one of their own), `Features` (fields of `_kernel.features.Features`) and `Lacks`, a list of {what, why,
+    cure, needed}, most important first; `needed`: no container runs without it. Sizes are bytes.
     Makes nothing, not even the database. Raises Damaged where the records can't be read.
     """
     found = features.probe(_existing(engine.paths.root))
+    settings, mistakes = _settings(engine)
+    lacks = [*mistakes, *found.lacks, *firewall.lacks(engine)]
     return {
         **_counts(engine),
         "ServerVersion": VERSION,
@@ -34,10 +40,30 @@ def engine_info(engine: Engine) -> dict[str, Any]:
         "RunDir": engine.paths.run,
         "ConfigDir": engine.paths.config,
         **_host_facts(found),
-        "Warnings": [warning(lack) for lack in found.lacks],
+        **settings,
+        "Firewalls": firewall.managers(),
+        "Warnings": [warning(lack) for lack in lacks],
         "Features": _plain(found),
-        "Lacks": [lack.fields() for lack in found.lacks],
+        "Lacks": [lack.fields() for lack in lacks],
     }
+
+
+def _settings(engine: Engine) -> tuple[dict[str, Any], list[Lack]]:
+    """What engine.json sets; where it has a mistake, the engine's own and that mistake."""
+    from .engine_settings import EngineSettings
+
+    try:
+        settings, mistakes = engine.defaults(), []
+    except HullError as error:
+        settings = EngineSettings(cgroup=engine.paths.cgroup)
+        cure = error.hint or "correct it"
+        mistakes = [Lack("usable engine.json", f"no container is made: {error.message}", cure, True)]
+    return {
+        "LoggingDriver": settings.defaults.log_driver,
+        "CgroupParent": f"/{settings.cgroup}",
+        "DefaultLimits": settings.limits,
+        "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in settings.address_pools],
+    }, mistakes
 
 
 def warning(lack: Lack) -> str:
@@ -72,7 +98,6 @@ def _host_facts(found: Features) -> dict[str, Any]:
         "NCPU": len(os.sched_getaffinity(0)),
         "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "Driver": "overlay",
-        "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": found.cgroup_version,
         "MemoryLimit": "memory" in controllers,

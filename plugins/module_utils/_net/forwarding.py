@@ -23,7 +23,8 @@ ALIAS = "hull "  # what every ifalias of ours begins with
 _IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _WAS_OFF = "1"
 _NAMES = ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding")
-_DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
+FILE = "/etc/sysctl.conf"
+DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 
 
 def turn_on_forwarding(bridge: str) -> None:
@@ -60,8 +61,8 @@ def _tag(bridge: str) -> str:
 
 def _is_configured() -> bool:
     """Whether a file of sysctl.d(5) turns forwarding on."""
-    files = ["/etc/sysctl.conf"]
-    for directory in _DIRECTORIES:
+    files = [FILE]
+    for directory in DIRECTORIES:
         if os.path.isdir(directory):
             files += [f"{directory}/{name}" for name in os.listdir(directory) if name.endswith(".conf")]
     return any(_turns_on(path) for path in files)
