@@ -6,8 +6,8 @@
     python tests/support/leftovers.py compare FILE    after; ends with 1 and a list if something is new
 
 Looked at: mounts, links, named network namespaces, nftables, cgroups and files that carry our name, processes that run
-our code, lie in our cgroups or live in another pid namespace, loop devices, whether the host forwards packets. Only what
-is new counts.
+our code, lie in our cgroups or live in another pid namespace, loop devices, whether the host forwards packets. Only
+what is new counts.
 """
 
 from __future__ import annotations
