@@ -398,7 +398,9 @@ def test_prune_asks_at_a_terminal(hull):
 def test_info_tells_about_engine_and_host(hull):
     facts = json.loads(hull("info", "--format", "json"))
     assert facts["RootDir"] == hull.paths.root and facts["Containers"] == 0
-    assert "KernelVersion: " in hull("info")
+    text = hull("info")
+    assert f"State:          {hull.paths.root}\n" in text and "Containers:     0 (0 running" in text
+    assert all(f"  {lack['what']}: {lack['why']}\n    cure: {lack['cure']}\n" in text for lack in facts["Lacks"])
     assert hull("version", "--format", "{{.Version}}").count(".") == 2
 
 

@@ -8,7 +8,7 @@ from .._base.errors import Invalid, NotFound
 from .._base.version import VERSION
 from .command import Command
 from .flags import switch, text
-from .printing import put, put_error, put_line, put_untrusted, visible
+from .printing import put, put_line, put_untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,23 +87,10 @@ def _info(invocation: Invocation) -> int:
         facts = engine_info(engine)
     if _document(facts, invocation.text("format")):
         return 0
-    warnings = facts.get("Warnings") or []
-    hidden = ("Warnings", "Lacks")
-    put("".join(_info_lines({name: value for name, value in facts.items() if name not in hidden}, "")))
-    for warning in warnings:
-        put_error(f"WARNING: {warning}")
+    from .info_text import info_text
+
+    put(info_text(facts))
     return 0
-
-
-def _info_lines(facts: dict[str, Any], indent: str) -> list[str]:
-    lines = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{name}:\n", *_info_lines(value, indent + " ")]
-            continue
-        shown = " ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
-        lines.append(f"{indent}{name}: {visible(shown)}\n")
-    return lines
 
 
 def _version(invocation: Invocation) -> int:

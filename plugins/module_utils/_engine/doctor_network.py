@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 from .._base.errors import Conflict, SyscallError, Unsupported
@@ -20,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .._base.paths import Paths
     from .._base.ports import PortPlan
     from .._kernel.nftables import Published
     from .._kernel.rtnetlink import Link
@@ -113,7 +115,21 @@ def _unrecorded_bridges(view: View, networks: list[NetworkRecord], links: dict[s
             cure = f"end what is behind {' '.join(ports)}, then look again"
             yield Finding("bridge", link.name, what, cure)
         else:
-            yield Finding("bridge", link.name, what, "remove it", partial(_delete, link.name))
+            yield Finding("bridge", link.name, what, "remove it", partial(_remove_bridge, view.paths, link.name))
+
+
+def _remove_bridge(paths: Paths, name: str) -> None:
+    from .._kernel.namespaces import lock_namespace
+    from .._net.forwarding import remove_bridge_link
+
+    fd = lock_namespace("net")
+    try:
+        with Route() as route:
+            link = route.link(name)
+            if link is not None and link.kind == "bridge" and link.alias == link_alias(paths):
+                remove_bridge_link(route, link)
+    finally:
+        os.close(fd)
 
 
 def _links(view: View, networks: list[NetworkRecord], links: dict[str, Link]) -> Iterator[Finding]:
