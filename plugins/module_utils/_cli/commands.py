@@ -125,6 +125,12 @@ def _doctoring() -> tuple[Command, ...]:
     return COMMANDS
 
 
+def _firewalls() -> tuple[Command, ...]:
+    from .firewall import COMMANDS
+
+    return COMMANDS
+
+
 def _system() -> tuple[Command, ...]:
     from .system import COMMANDS
 
@@ -188,6 +194,7 @@ HOMES: dict[str, Home] = {
     "volume prune": _pruning,
     "verify": _verification,
     "boot": _booting,
+    "firewall": _firewalls,
     "inspect": _system,
     "info": _system,
     "doctor": _doctoring,
@@ -233,7 +240,7 @@ _SECTIONS = (
     ),
     ("Volumes", [f"volume {verb}" for verb in "create ls inspect rm prune".split()]),
     ("Registries", "login logout search tags".split()),
-    ("Host", ["boot", "info", "doctor", "version", "system df", "system prune", "completion", "manual"]),
+    ("Host", ["boot", "firewall", "info", "doctor", "version", "system df", "system prune", "completion", "manual"]),
 )
 _ASKS = ("--help", "help")
 _CONTAINER_VERBS = frozenset((*_SECTIONS[0][1], *_SECTIONS[1][1]))

@@ -8,16 +8,18 @@ what the kernel's rules do with two packets, a container's to the world and one 
 
 from __future__ import annotations
 
+from .._base.plan import Action, Outcome
 from .._base.values import Value
-from .._kernel.features import Lack
 from .._kernel.firewalls import Firewalls, manager_of
+from .._kernel.nftables import Nft
 from .._kernel.packet_walk import Packet
 from .._kernel.rtnetlink import Route
 from .._net.addresses import address_range, to_text
-from .._net.bridges import bridge_name
+from .._net.bridges import bridge_name, ensure_bridge, table_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._kernel.features import Lack
     from .._kernel.firewalls import Chain, Obstacle
     from .engine import Engine
 
@@ -41,15 +43,20 @@ class Blocked(Value):
     outward: bool
     inward: bool
 
-    def lack(self) -> Lack:
-        """It as `hull info` tells it."""
+    @property
+    def why(self) -> str:
+        """What is in the way of what."""
         ends = []
         if self.outward:
             ends.append("containers of a bridge network reach no other host")
         if self.inward:
             ends.append("other hosts reach no published port")
-        manager = self.obstacle.manager
-        return Lack(f"way through the firewall ({manager})", f"{self.obstacle}: {', '.join(ends)}", _CURES[manager])
+        return f"{self.obstacle}: {', '.join(ends)}"
+
+    @property
+    def cure(self) -> str:
+        """What to do about it."""
+        return _CURES[self.obstacle.manager]
 
 
 def blocked(engine: Engine) -> list[Blocked]:
@@ -63,7 +70,9 @@ def blocked(engine: Engine) -> list[Blocked]:
 
 def lacks(engine: Engine) -> list[Lack]:
     """The same as lacks of the host."""
-    return [found.lack() for found in blocked(engine)]
+    from .._kernel.features import Lack
+
+    return [Lack(f"way through the firewall ({one.obstacle.manager})", one.why, one.cure) for one in blocked(engine)]
 
 
 def managers() -> list[str]:
@@ -74,27 +83,50 @@ def managers() -> list[str]:
     return [name for name in _MANAGERS if name in found]
 
 
-def warning(engine: Engine, *, publishes: bool) -> str:
-    """What to tell with a container of a bridge network; empty where nothing is in its way."""
+def warning(engine: Engine, *, publishes: bool) -> list[str]:
+    """What to tell with a new container of a bridge network: a line, or none where nothing is in its way."""
     found = [one for one in blocked(engine) if one.outward or publishes]
-    if not found:
-        return ""
-    lack = found[0].lack()
     more = f" (and {len(found) - 1} more: hull info)" if found[1:] else ""
-    return f"{lack.why}{more}; {lack.cure}"
+    return [f"{one.why}{more}; {one.cure}" for one in found[:1]]
 
 
-def open_ways(engine: Engine, *, check: bool = False) -> list[Chain]:
+def restore(engine: Engine) -> bool:
+    """Our own table with the published ports of running containers, where somebody flushed it; True if it was gone.
+
+    For hosts whose bridge is there: where it is not, the next start of a container makes all of it anew.
+    """
+    database = engine.database()
+    networks = database.networks() if database is not None else []
+    with Route() as route, Nft() as nft:
+        if nft.has_table(table_name(engine.paths)) or not any(route.link(network.bridge) for network in networks):
+            return False
+    from .starting import published_ports
+
+    for network in networks:
+        ensure_bridge(engine.records, engine.paths, network.name, published=lambda: published_ports(engine))
+    return True
+
+
+def ensure(engine: Engine, *, opened: bool, check: bool = False) -> Outcome:
+    """What the firewall module does."""
+    if not opened:
+        actions = tuple(Action("closed", str(chain)) for chain in close_ways(check=check))
+        return Outcome(bool(actions), actions, {"open": [action.subject for action in actions]}, {"open": []})
+    found = _to_be_opened(engine)
+    actions = tuple(Action("opened", str(obstacle.chain), str(obstacle)) for obstacle in found)
+    if not check:
+        _open(found)
+    return Outcome(bool(actions), actions, {"open": []}, {"open": [action.subject for action in actions]})
+
+
+def open_ways(engine: Engine) -> list[Chain]:
     """Let containers through the chains that are in their way; those chains. Idempotent.
 
     firewalld and ufw keep what they let through themselves, and write their chains anew: they are left to the role.
     """
-    found = [one.obstacle.chain for one in blocked(engine) if one.obstacle.manager not in ("firewalld", "ufw")]
-    if not check:
-        with Firewalls() as firewalls:
-            for chain in found:
-                firewalls.open_way(chain)
-    return found
+    found = _to_be_opened(engine)
+    _open(found)
+    return [obstacle.chain for obstacle in found]
 
 
 def close_ways(*, check: bool = False) -> list[Chain]:
@@ -103,6 +135,16 @@ def close_ways(*, check: bool = False) -> list[Chain]:
         if not check:
             return firewalls.close_ways()
         return list(dict.fromkeys(chain for chain, _handle in firewalls.ways()))
+
+
+def _to_be_opened(engine: Engine) -> list[Obstacle]:
+    return [one.obstacle for one in blocked(engine) if one.obstacle.manager not in ("firewalld", "ufw")]
+
+
+def _open(obstacles: list[Obstacle]) -> None:
+    with Firewalls() as firewalls:
+        for obstacle in obstacles:
+            firewalls.open_way(obstacle.chain)
 
 
 def _packets(engine: Engine) -> tuple[Packet, Packet]:

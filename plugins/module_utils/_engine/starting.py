@@ -84,6 +84,10 @@ def _with_network(
 
     warn = None if spec.ports else warnings.append
     ensure_bridge(engine.records, engine.paths, published=lambda: published_ports(engine), warn=warn)
+    if observe(engine.paths, record.id).status == "created":
+        from .firewall import warning
+
+        warnings += warning(engine, publishes=bool(spec.ports))
     ports = _ports(engine, record, spec)
     return replace(plan, network=replace(plan.network, ports=ports, nft_table=table_name(engine.paths)))
 

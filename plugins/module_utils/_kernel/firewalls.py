@@ -159,11 +159,11 @@ class Firewalls:
         return Walk(packet, rules, elements)
 
     def _dump(self, what: str, kind: int, family: int, body: bytes = b"") -> list[bytes]:
-        """Nothing where what was asked for went meanwhile."""
+        """Nothing where what was asked for went meanwhile, and for who may not look."""
         try:
             return self._netlink.dump(what, _SUBSYS | kind, _GENERIC.pack(family, 0, 0) + body)
         except SyscallError as error:
-            if error.errno in (ENOENT, *ABSENT):
+            if error.errno in (ENOENT, EPERM, *ABSENT):
                 return []
             raise
 
