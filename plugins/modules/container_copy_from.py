@@ -98,7 +98,7 @@ container_path:
 """
 
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid, NotFound  # noqa: E402
-from ansible_collections.hull.engine.plugins.module_utils._module.results import copied_result  # noqa: E402
+from ansible_collections.hull.engine.plugins.module_utils._module.copy_results import copied_result  # noqa: E402
 from ansible_collections.hull.engine.plugins.module_utils._module.runner import Task, run_module  # noqa: E402
 
 TYPE_CHECKING = False

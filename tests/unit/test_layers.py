@@ -8,6 +8,7 @@ import ast
 import glob
 import os
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -26,6 +27,8 @@ RANKS = {
     "_module": 7,
     "_cli": 7,
 }
+MODULES = sorted(os.path.basename(path) for path in glob.glob(f"{ROOT}/plugins/modules/*.py"))
+_ABSOLUTE = "ansible_collections.hull.engine.plugins.module_utils."
 SLOW = {
     "typing",
     "dataclasses",
@@ -158,6 +161,50 @@ def test_nothing_is_imported_by_a_computed_name(path: str) -> None:
     names |= {node.attr for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute)}
     names |= {alias.name for node in _imports(_tree(path), types=False) for alias in node.names}
     assert not names & {"import_module", "__import__"}, "Ansible ships only what an import statement names"
+
+
+@cache
+def _files_imported(path: str, *, types: bool) -> frozenset[str]:
+    """The collection's files that one imports; a module imports absolutely."""
+    layer = path.partition("/")[0]
+    found = {f"{layer if other == '.' else other}/{name}" for other, name in _own(path, types=types)}
+    for node in _imports(_tree(path), types=types):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_ABSOLUTE):
+            other, _, name = (node.module or "")[len(_ABSOLUTE) :].partition(".")
+            found |= {f"{other}/{name}" for name in ([name] if name else [alias.name for alias in node.names])}
+    return frozenset(f"{name}.py" for name in found)
+
+
+def _shipped(module: str, *, types: bool) -> set[str]:
+    """What Ansible packs for a module: it follows every import statement, and with `types` all of them are."""
+    shipped: set[str] = set()
+    ahead = {f"../modules/{module}"}
+    while ahead:
+        path = ahead.pop()
+        shipped.add(path)
+        ahead |= _files_imported(path, types=types) - shipped
+    return shipped
+
+
+def _size_kib(paths: set[str]) -> float:
+    return sum(os.path.getsize(f"{UTILS}/{path}") for path in paths) / 1024
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_ships_little_for_the_sake_of_type_names(module: str) -> None:
+    """Ansible can not tell them: one such import may bring most of the engine along, to every host in every task."""
+    for_types = _shipped(module, types=True) - _shipped(module, types=False)
+    assert _size_kib(for_types) < 40, sorted(for_types)
+
+
+@pytest.mark.parametrize(
+    ("module", "most_kib"),
+    [("volume", 350), ("volume_info", 350), ("registry_info", 450), ("registry_login", 450), ("container_image", 1000)],
+)
+def test_a_module_that_starts_no_container_ships_no_engine_that_does(module: str, most_kib: int) -> None:
+    shipped = _shipped(f"{module}.py", types=True)
+    assert "_runtime/launcher.py" not in shipped
+    assert _size_kib(shipped) < most_kib, sorted(shipped)
 
 
 def test_there_is_no_package_file_below_plugins() -> None:

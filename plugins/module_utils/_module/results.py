@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._base.plan import Action, Outcome
-    from .._engine.copy_tasks import Copied
 
 
 def actions_result(actions: tuple[Action, ...]) -> list[dict[str, str]]:
@@ -32,14 +31,4 @@ def outcome_result(outcome: Outcome, noun: str) -> dict[str, Any]:
         result["diff"] = {"before": outcome.before, "after": outcome.after}
     if outcome.warnings:
         result["warnings"] = list(outcome.warnings)
-    return result
-
-
-def copied_result(copied: Copied) -> dict[str, Any]:
-    """The result of a copy into a container or out of it, as far as both have the same."""
-    result: dict[str, Any] = {"changed": copied.changed}
-    if copied.changed:
-        result["diff"] = list(copied.diffs)
-    if copied.warnings:
-        result["warnings"] = list(copied.warnings)
     return result
