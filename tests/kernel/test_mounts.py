@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,27 @@ from ansible_collections.hull.engine.plugins.module_utils._base.errors import (
     SyscallError,
     Unsupported,
 )
-from ansible_collections.hull.engine.plugins.module_utils._kernel import mounts, namespaces, targets
+from ansible_collections.hull.engine.plugins.module_utils._kernel import mounts, namespaces, own_mounts, probes, targets
 from ansible_collections.hull.engine.plugins.module_utils._sys import calls
 
 from tests.support.isolated import mounts_below, run_isolated
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(autouse=True, params=["mount_setattr", "before Linux 5.12"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything holds with and without the call that came with Linux 5.12."""
+    if request.param != "mount_setattr":
+        if "idmapped" in request.node.name:
+            pytest.skip("came with the same call")
+        monkeypatch.setattr(mounts, "mount_setattr", no_such_call)
+    elif probes.release_numbers(os.uname().release) < (5, 12):
+        pytest.skip("this kernel has no mount_setattr")
+
+
+def no_such_call(*_arguments: object, **_options: object) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 @pytest.fixture
@@ -311,7 +327,7 @@ def test_a_root_is_pivoted_to_from_below_a_chroot(root: str) -> None:
         calls.mount("proc", f"{root}/jail/proc", "proc", 0)
         os.chroot(f"{root}/jail")  # not a mount point
         os.chdir("/")
-        mounts.own_root()
+        own_mounts.own_root()
         mounts.cover_root(tree)
         mounts.pivot(tree)
         return sorted(os.listdir("/")), os.path.exists(root)
@@ -319,3 +335,37 @@ def test_a_root_is_pivoted_to_from_below_a_chroot(root: str) -> None:
     names, host_seen = run_isolated(act)
     assert names == ["data", "dev", "etc", "jail", "proc", "sys"]
     assert not host_seen
+
+
+@pytest.mark.parametrize(("word", "tags"), [("rprivate", ()), ("rslave", ("master",)), ("rshared", ("shared",))])
+def test_a_mount_has_the_propagation_that_it_was_given(root: str, word: str, tags: tuple[str, ...]) -> None:
+    def act() -> list[str]:
+        mounts.attach_at(mounts.new_filesystem("tmpfs"), root + "/etc")
+        mounts.set_propagation(root + "/etc", "shared")
+        fd = mounts.clone_tree(root + "/etc")
+        mounts.set_attributes(fd, ("ro", "nosuid"), recursive=True)
+        mounts.set_propagation(fd, word)
+        mounts.attach_at(fd, root + "/data")
+        return mount_line(root + "/data")
+
+    line = run_isolated(act)
+    assert {"ro", "nosuid"} <= set(line[5].split(","))
+    assert tuple(tag.partition(":")[0] for tag in line[6 : line.index("-")]) == tags
+
+
+def test_attributes_that_are_not_named_stay_as_they_are_on_each_mount_of_a_tree(root: str) -> None:
+    def act() -> list[set[str]]:
+        for place, words in (("/data", "noexec,noatime"), ("/data/a b", "nodev"), ("/data/a b/c", "nosuid")):
+            os.makedirs(root + place, exist_ok=True)
+            mounts.attach_at(mounts.new_filesystem("tmpfs", options=words), root + place)
+        fd = mounts.clone_tree(root + "/data")
+        mounts.set_attributes(fd, ("ro", "exec"), recursive=True)
+        os.mkdir(root + "/copy")
+        mounts.attach_at(fd, root + "/copy")
+        return [options_of(root + "/copy" + end) for end in ("", r"/a\040b", r"/a\040b/c")] + [
+            options_of(root + "/data")
+        ]
+
+    shown = run_isolated(act)
+    wanted = ["ro,noatime", "ro,nodev,relatime", "ro,nosuid,relatime", "rw,noexec,noatime"]
+    assert shown == [set(words.split(",")) for words in wanted]

@@ -22,12 +22,12 @@ from .._kernel.mounts import (
     attach_at,
     cover_root,
     new_filesystem,
-    own_root,
     set_attributes,
     set_propagation,
 )
 from .._kernel.namespaces import enter, open_namespace
 from .._kernel.overlay import overlay_mount
+from .._kernel.own_mounts import own_root
 from .._kernel.processes import open_process
 from .._kernel.targets import attach_inside
 from .._runtime.launch_plan import LaunchPlan, MountPlan

@@ -215,7 +215,7 @@ def _lacks_of_kernel(found: Features) -> list[Lack]:
     if not found.initial_user_namespace or "CAP_SYS_ADMIN" in found.missing_capabilities:
         return []
     table = (
-        (found.mount_api, Lack("mount API", "no root file system can be assembled", "boot Linux 5.12 or later", True)),
+        (found.mount_api, Lack("mount API", "no root file system can be assembled", "boot Linux 5.10 or later", True)),
         (
             found.overlayfs,
             Lack(

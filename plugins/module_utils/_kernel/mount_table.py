@@ -31,11 +31,15 @@ def parse_mount_table(lines: Iterable[str]) -> list[MountPoint]:
     found = []
     for line in lines:
         fields = line.split(" ")
-        path = fields[4]
-        for escape, character in _ESCAPES if "\\" in path else ():
-            path = path.replace(escape, character)
-        found.append(MountPoint(path, tuple(fields[6 : fields.index("-")])))
+        found.append(MountPoint(unescape(fields[4]), tuple(fields[6 : fields.index("-")])))
     return found
+
+
+def unescape(path: str) -> str:
+    """A path of mountinfo as it is. Pure."""
+    for escape, character in _ESCAPES if "\\" in path else ():
+        path = path.replace(escape, character)
+    return path
 
 
 def mounts_below(table: Iterable[MountPoint], path: str) -> list[str]:

@@ -6,7 +6,8 @@ A mount is made detached (`clone_tree`, `new_filesystem`), shaped while nobody c
 `set_propagation`, `idmap`) and attached in one step. The descriptors are close-on-exec and the caller's; closing the
 last one of a mount that was never attached removes it. Targets inside a container's root are found by `targets.py`.
 
-Needs Linux 5.12 (mount_setattr). Source: open_tree(2), fsopen(2), fsmount(2), move_mount(2), mount_setattr(2).
+Before Linux 5.12, `remounting.py` stands in for mount_setattr.
+Source: open_tree(2), fsopen(2), fsmount(2), move_mount(2), mount_setattr(2).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 from errno import EINVAL, ENODEV, ENOENT, ENOSYS, EPERM
 
-from .._base.errors import Denied, HullError, NotFound, SyscallError, Unsupported
+from .._base.errors import Denied, HullError, NotFound, Unsupported
 from .._sys import mount_flags as m
 from .._sys.mount_calls import (
     fsconfig_create,
@@ -29,8 +30,6 @@ from .._sys.mount_calls import (
     pivot_root,
     umount2,
 )
-from .._sys.process_calls import setns
-from .._sys.sched_flags import CLONE_NEWNS
 from .failures import syscall_error
 from .mount_options import attribute_masks, propagation_flag, split_options, without_secrets
 
@@ -38,7 +37,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_OLD_KERNEL = "the engine needs Linux 5.12 or newer"
+_OLD_KERNEL = "the engine needs Linux 5.10 or newer"
 
 
 def _mount_error(operation: str, error: OSError) -> HullError:
@@ -111,21 +110,31 @@ def set_attributes(mount_fd: int, flags: Iterable[str], *, recursive: bool = Fal
     set_mask, clear_mask = attribute_masks(flags)
     if not set_mask and not clear_mask:
         return
-    tree = m.AT_RECURSIVE if recursive else 0
     try:
-        mount_setattr(mount_fd, "", tree, set_=set_mask, clear=clear_mask)
+        _change(mount_fd, recursive, set_=set_mask, clear=clear_mask)
     except OSError as error:
         if error.errno != EPERM or not clear_mask & ~m.MOUNT_ATTR__ATIME:
             raise _mount_error("set attributes of a mount", error) from error
-        _set_and_loosen(mount_fd, tree, set_mask, clear_mask)
+        _set_and_loosen(mount_fd, recursive, set_mask, clear_mask)
 
 
-def _set_and_loosen(mount_fd: int, tree: int, set_mask: int, clear_mask: int) -> None:
+def _change(mount_fd: int, recursive: bool, *, set_: int = 0, clear: int = 0) -> None:
+    try:
+        mount_setattr(mount_fd, "", m.AT_RECURSIVE if recursive else 0, set_=set_, clear=clear)
+    except OSError as error:
+        if error.errno != ENOSYS:
+            raise
+        from .remounting import change_attributes
+
+        change_attributes(mount_fd, set_=set_, clear=clear, recursive=recursive)
+
+
+def _set_and_loosen(mount_fd: int, recursive: bool, set_mask: int, clear_mask: int) -> None:
     """Set what is to be set, then clear attribute by attribute what isn't locked."""
     atime = clear_mask & m.MOUNT_ATTR__ATIME
     try:
         if set_mask:
-            mount_setattr(mount_fd, "", tree, set_=set_mask, clear=atime)
+            _change(mount_fd, recursive, set_=set_mask, clear=atime)
     except OSError as error:
         raise Denied("set attributes of a mount: the kernel has locked them") from error
     loosened = clear_mask & ~m.MOUNT_ATTR__ATIME
@@ -133,7 +142,7 @@ def _set_and_loosen(mount_fd: int, tree: int, set_mask: int, clear_mask: int) ->
         lowest = loosened & -loosened
         loosened ^= lowest
         try:
-            mount_setattr(mount_fd, "", tree, clear=lowest)
+            _change(mount_fd, recursive, clear=lowest)
         except OSError as error:
             if error.errno != EPERM:
                 raise _mount_error("set attributes of a mount", error) from error
@@ -142,31 +151,22 @@ def _set_and_loosen(mount_fd: int, tree: int, set_mask: int, clear_mask: int) ->
 def set_propagation(where: int | str, word: str) -> None:
     """Set the propagation (`rprivate`, `slave` ...) of a mount given by descriptor or path."""
     flag, recursive = propagation_flag(word)
+    try:
+        _propagate(where, flag, recursive)
+    except OSError as error:
+        raise _mount_error(f"make {'a mount' if isinstance(where, int) else where} {word}", error) from error
+
+
+def _propagate(where: int | str, flag: int, recursive: bool) -> None:
     dir_fd, path = (where, "") if isinstance(where, int) else (m.AT_FDCWD, where)
     try:
         mount_setattr(dir_fd, path, m.AT_RECURSIVE if recursive else 0, propagation=flag)
     except OSError as error:
-        raise _mount_error(f"make {path or 'a mount'} {word}", error) from error
-
-
-def own_root() -> None:
-    """Stand at the root of the caller's own, new mount namespace, and make all its mounts private.
-
-    In a process that was under chroot(2), `/` is a directory within that namespace, which can be neither made private
-    nor pivoted away. Joining the namespace that one is in already leads out to its root; paths mean the host's then.
-    Source: setns(2), fs/namespace.c mntns_install.
-    """
-    try:
-        set_propagation("/", "rprivate")
-    except SyscallError as error:
-        if error.errno != EINVAL:
+        if error.errno != ENOSYS:
             raise
-        fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            setns(fd, CLONE_NEWNS)
-        finally:
-            os.close(fd)
-        set_propagation("/", "rprivate")
+        from .remounting import change_propagation
+
+        change_propagation(where, flag, recursive=recursive)
 
 
 def idmap(mount_fd: int, user_namespace_fd: int, *, recursive: bool = False) -> None:

@@ -14,9 +14,9 @@ kernel's defaults are: an upper directory must stay a layer. Source: Documentati
 from __future__ import annotations
 
 import os
-from errno import EINTR, EINVAL, ENODEV, ENOENT, ENOSYS, EPERM, ESTALE
+from errno import EINVAL, ENODEV, ENOENT, ENOSYS, EPERM, ESTALE
 
-from .._base.errors import HullError, Invalid, NotFound, SyscallError, Unsupported
+from .._base.errors import HullError, Invalid, NotFound, Unsupported
 from .._sys.mount_calls import (
     fsconfig_create,
     fsconfig_fd,
@@ -28,14 +28,14 @@ from .._sys.mount_calls import (
     mount,
 )
 from .._sys.privilege_calls import capget, capset
-from .._sys.process_calls import clone3
-from .._sys.sched_flags import CLONE_FILES, CLONE_NEWNS
+from .._sys.sched_flags import CLONE_NEWNS
 from .failures import syscall_error
 from .mounts import attach_at, clone_tree, idmap, set_attributes, set_propagation
+from .own_mounts import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 MAX_LAYERS = 500  # OVL_MAX_STACK in fs/overlayfs/params.h
 _MAX_STRING = 255  # of one fsconfig value
@@ -189,48 +189,6 @@ def stack_by_option_string(layers: Sequence[str], upper: str, work: str, idmap_f
     return in_child(CLONE_NEWNS, lambda: _mount_in_private(layers, upper, work, idmap_fd))
 
 
-def in_child(namespaces: int, make: Callable[[], int]) -> int:
-    """The descriptor that `make` opens in a child, which shares this process's descriptors and nothing else.
-
-    What the child does to its credentials and its mount namespace ends with it. Raises OSError.
-    """
-    read_end, write_end = os.pipe()
-    try:
-        pid, pid_fd = clone3(namespaces | CLONE_FILES)
-        if pid == 0:
-            _answer(write_end, make)
-        os.close(pid_fd)
-        os.waitpid(pid, 0)
-        os.set_blocking(read_end, False)
-        number, fd, text = os.read(read_end, _PAGE).decode("utf-8", "replace").split(" ", 2)
-    except BlockingIOError as error:
-        raise OSError(EINTR, "clone3: the child that mounts was killed") from error
-    finally:
-        os.close(read_end)
-        os.close(write_end)
-    if fd != "-1":
-        return int(fd)
-    raise OSError(int(number), text)
-
-
-def _answer(write_end: int, make: Callable[[], int]) -> None:
-    """In the child: tell the parent the descriptor or the error."""
-    answer = f"{EINVAL} -1 the child failed"
-    try:
-        answer = f"0 {make()} "
-    except OSError as error:
-        answer = f"{error.errno} -1 {error.strerror}"
-    except SyscallError as error:
-        answer = f"{error.errno} -1 {error.message}"
-    except NotFound as error:
-        answer = f"{ENOENT} -1 {error.message}"
-    except HullError as error:
-        answer = f"{EINVAL} -1 {error.message}"
-    finally:
-        os.write(write_end, answer.encode()[:_PAGE])
-        os._exit(0)
-
-
 def _mount_in_private(layers: Sequence[str], upper: str, work: str, idmap_fd: int) -> int:
     set_propagation("/", "rprivate")
     held: list[int] = []
@@ -273,7 +231,7 @@ def _overlay_error(error: OSError, layers: Sequence[str], upper: str, work: str)
     if error.errno == ENODEV:
         return Unsupported(f"{operation}: this kernel has no overlayfs", hint="load its module: modprobe overlay")
     if error.errno == ENOSYS:
-        return Unsupported(f"{operation}: this kernel has no mount API", hint="the engine needs Linux 5.12 or newer")
+        return Unsupported(f"{operation}: this kernel has no mount API", hint="the engine needs Linux 5.10 or newer")
     if error.errno == ENOENT:
         missing = [path for path in (*layers, upper, work) if path and not os.path.isdir(path)]
         return NotFound(f"{operation}: {missing[0] if missing else 'a layer'} does not exist")

@@ -12,6 +12,7 @@ import os
 
 from .._base.errors import HullError
 from .._sys import mount_calls, mount_flags, sched_flags
+from .._sys.file_calls import openat2
 from .._sys.process_calls import unshare
 
 TYPE_CHECKING = False
@@ -75,14 +76,15 @@ def _tmpfs() -> int:
 
 
 def try_mount_api() -> None:
-    """fsopen, fsconfig, fsmount (Linux 5.2) and mount_setattr (5.12)."""
-    mount_calls.mount_setattr(_tmpfs(), "", 0, set_=mount_flags.MOUNT_ATTR_RDONLY)
+    """fsopen, fsconfig, fsmount (Linux 5.2) and openat2 (5.6)."""
+    place = openat2(_tmpfs(), ".", os.O_PATH)
+    os.close(place)
 
 
 def _overlay(key_of_layer: str) -> None:
     # Before Linux 6.15 overlayfs takes no directory of a detached mount. Over `/` the mount is in nobody's way.
     unshare(sched_flags.CLONE_NEWNS)
-    mount_calls.mount_setattr(mount_flags.AT_FDCWD, "/", mount_flags.AT_RECURSIVE, propagation=mount_flags.MS_PRIVATE)
+    mount_calls.mount(None, "/", None, mount_flags.MS_REC | mount_flags.MS_PRIVATE)
     mount_fd = _tmpfs()
     mount_calls.move_mount(mount_fd, mount_flags.AT_FDCWD, "/")
     base = f"/proc/self/fd/{mount_fd}"

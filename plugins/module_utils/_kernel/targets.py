@@ -22,7 +22,7 @@ from .._sys.sched_flags import CLONE_NEWNS
 from .failures import syscall_error
 from .mounts import attach, clone_tree, new_filesystem, set_attributes, set_propagation
 from .namespaces import open_namespace
-from .overlay import in_child
+from .own_mounts import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _target_error(path: str, error: OSError) -> HullError:
     if error.errno == ELOOP:
         return Denied(f"open {path} in the container: too many or forbidden links")
     if error.errno == ENOSYS:
-        return Unsupported(f"open {path} in the container: no openat2", hint="the engine needs Linux 5.12 or newer")
+        return Unsupported(f"open {path} in the container: no openat2", hint="the engine needs Linux 5.10 or newer")
     return syscall_error(f"open {path} in the container", error)
 
 

@@ -13,8 +13,9 @@ import os
 from errno import ENOENT, ENOTDIR, errorcode
 
 from .._base.errors import HullError, LaunchError, NotFound, Unsupported
-from .._kernel.mounts import attach_at, clone_tree, idmap, new_filesystem, own_root, set_attributes, set_propagation
-from .._kernel.overlay import in_child, overlay_mount
+from .._kernel.mounts import attach_at, clone_tree, idmap, new_filesystem, set_attributes, set_propagation
+from .._kernel.overlay import overlay_mount
+from .._kernel.own_mounts import in_child, own_root
 from .._kernel.targets import clone_of_process, open_inside
 from .._sys.sched_flags import CLONE_NEWNS
 from .launch_plan import MountPlan

@@ -14,7 +14,8 @@ from errno import EACCES, ENOENT, EPERM, errorcode
 from stat import S_ISDIR
 
 from .._base.errors import HullError, LaunchError
-from .._kernel.mounts import cover_root, new_filesystem, own_root, pivot, set_attributes
+from .._kernel.mounts import cover_root, new_filesystem, pivot, set_attributes
+from .._kernel.own_mounts import own_root
 from .._kernel.targets import Masks, attach_inside, open_target, protect
 from .._sys.file_calls import openat2
 from .._sys.open_flags import RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS

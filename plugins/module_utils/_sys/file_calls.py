@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 from ctypes import c_char_p, c_int, c_size_t, c_uint, create_string_buffer
+from errno import EINVAL
 from struct import pack, unpack_from
 
 from .libc import encoded, system_call
 from .open_flags import (
+    CLOSE_RANGE_CLOEXEC,
     F_ADD_SEALS,
     F_SEAL_GROW,
     F_SEAL_SEAL,
@@ -33,6 +35,7 @@ _syncfs = system_call("syncfs", c_int)
 _fstatfs = system_call("fstatfs", c_int, c_char_p)
 
 _LAST_FD = 0xFFFFFFFF
+_LOW_FDS = 1024
 
 
 def openat2(dir_fd: int, path: Path, flags: int, *, resolve: int = 0, mode: int = 0) -> int:
@@ -65,7 +68,22 @@ def sealed_memory_file(name: str, content: bytes) -> int:
 
 def close_range(first: int, last: int = _LAST_FD, flags: int = 0) -> None:
     """Close all descriptors from `first` to `last`, or mark them with CLOSE_RANGE_CLOEXEC."""
-    _close_range(first, last, flags)
+    try:
+        _close_range(first, last, flags)
+    except OSError as error:
+        if error.errno != EINVAL or flags != CLOSE_RANGE_CLOEXEC or last != _LAST_FD:
+            raise
+        _mark_low_ones(first)
+
+
+def _mark_low_ones(first: int) -> None:
+    """Before Linux 5.11 there is no such mark. Who wants all of them marked has few, and they have low numbers."""
+    for fd in range(first, _LOW_FDS):
+        try:
+            os.set_inheritable(fd, False)
+        except OSError:  # not open
+            pass
+    _close_range(max(first, _LOW_FDS), _LAST_FD, 0)
 
 
 def syncfs(fd: int) -> None:

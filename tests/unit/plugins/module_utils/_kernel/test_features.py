@@ -48,7 +48,7 @@ def test_an_older_overlayfs_is_no_lack_because_there_is_another_way():
     ("change", "what", "cure", "needed"),
     [
         ({"overlayfs": False}, "overlayfs", "CONFIG_OVERLAY_FS", True),
-        ({"mount_api": False}, "mount API", "Linux 5.12", True),
+        ({"mount_api": False}, "mount API", "Linux 5.10", True),
         ({"seccomp": False}, "seccomp", "CONFIG_SECCOMP_FILTER", True),
         ({"user_namespaces": False, "max_user_namespaces": 0}, "user namespaces", "sysctl", False),
         ({"user_namespaces": False}, "user namespaces", "CONFIG_USER_NS", False),
