@@ -3,12 +3,17 @@
 #
 # make demo [IMAGE=registry.example.org/library/debian:12]   run a container on this machine, look at it, remove it
 # make test [JOBS=1]                                         everything that must hold, and that nothing stays behind
+# make molecule [SCENARIO=vm]                                the role on machines that boot
+# make test-vm [RELEASE=13] [TESTS=tests/kernel] [JOBS=1]    tests inside of virtual machines
 #
-# Both make what they lean on. PYTHON chooses the interpreter (3.9 or newer).
+# All make what they lean on. PYTHON chooses the interpreter (3.9 or newer).
 
 PYTHON ?= python3
 IMAGE ?=
 PYTEST_ARGS ?=
+RELEASE ?= 12
+TESTS ?= tests/kernel tests/integration
+SCENARIO ?=
 JOBS ?= $(shell nproc)
 
 VENV := .venv
@@ -25,10 +30,10 @@ export ANSIBLE_DEPRECATION_WARNINGS := False
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit kernel cli registry integration bench packages collection clean FORCE
+.PHONY: help demo test lint types unit kernel cli registry integration molecule test-vm bench packages machines collection clean FORCE
 
 help: ## show what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/demo.installed collection ## run a container on this machine, look at its limits, remove it
 	$(PLAYBOOK) playbooks/hello.yml $(if $(IMAGE),-e hello_image=$(IMAGE))
@@ -68,6 +73,12 @@ registry: packages $(VENV)/test.installed collection ## registries and images of
 integration: packages $(VENV)/test.installed collection ## playbooks, as root
 	$(PYTEST) tests/integration $(PYTEST_ARGS)
 
+molecule: machines $(VENV)/molecule.installed collection ## the role on machines that boot, as root
+	cd extensions && PATH="$(BIN):$$PATH" $(BIN)/molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+
+test-vm: machines $(VENV)/test.installed collection ## tests inside of virtual machines with systemd and cgroup v2, as root
+	$(BIN)/python tests/machines/run_tests.py --release $(RELEASE) --jobs $(JOBS) $(TESTS) -- $(PYTEST_ARGS)
+
 bench: $(VENV)/test.installed collection ## times, side by side with Docker and Podman where they are installed
 	$(BIN)/python tests/bench/run.py
 	$(BIN)/python tests/bench/many.py
@@ -75,6 +86,9 @@ bench: $(VENV)/test.installed collection ## times, side by side with Docker and 
 
 packages:
 	@requirements/install test
+
+machines:
+	@requirements/install machines
 
 # The checkout may have any name; the collection is found below .collections by its own.
 collection: $(LINK)
