@@ -603,3 +603,19 @@ def test_a_database_that_cannot_be_read_is_told_and_nothing_is_taken_for_unneede
     for path, data in saved.items():
         path.write_bytes(data)
     assert findings(hull) == [] and hull.status("one") == "running"
+
+
+def test_what_runs_goes_on_where_all_directories_were_deleted(hull: Hull) -> None:
+    hull("run", "-d", "--name", "one", "-p", f"{ADDRESS}::80", "busybox", "sleep", "1000")
+    pid, link = state_of(hull, "one")["pid"], link_of(hull, "one")
+    shutil.rmtree(hull.paths.root)
+    shutil.rmtree(hull.paths.run)
+    found = findings(hull, "--fix")
+    assert found and not any(item["fixable"] for item in found), found
+    assert any(item["kind"] == "cgroup" and str(pid) in item["what"] for item in found)
+    assert process_state(pid) in "SR" and os.path.exists(f"/sys/class/net/{link}")
+    assert "dport map @published" in sh("nft", "list", "table", "ip", table_of(hull))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: hull.run("doctor", "--fix").returncode == 0, "an engine that can be cleaned up")
+    assert not os.path.exists(f"/sys/class/net/hull-{hull.paths.instance}")
+    assert table_of(hull) not in sh("nft", "list", "tables")

@@ -147,9 +147,10 @@ def _look_at_all(engine: Engine, orphans: tuple[tuple[str, int], ...]) -> Iterat
 def _orphans(view: View, orphans: tuple[tuple[str, int], ...]) -> Iterator[Finding]:
     from .._store.integrity import delete_orphans
 
+    is_unknown = bool(orphans) and view.has_unknown_life
     for table, row in orphans:
         what = f"row {row} of {table} speaks of something that has no record"
-        if view.strangers:  # it may be one of these, whose address must not be another's
+        if is_unknown:  # it may be one of these, whose address must not be another's
             cure = "look again when the containers without a record have ended"
             yield Finding("database", view.paths.database, what, cure)
         else:

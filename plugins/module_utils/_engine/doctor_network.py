@@ -254,7 +254,7 @@ def _rules(view: View, nft: Nft, networks: list[NetworkRecord]) -> Iterator[Find
         cure = "write the table, and the published ports, anew"
         yield Finding("rules", f"nftables table ip {table}", what, cure, partial(_repair, view, used))
         return
-    if not networks and not view.strangers and nft.is_own_table(table):
+    if not networks and not view.has_unknown_life and nft.is_own_table(table):
         what = "the engine has no network"
         yield Finding("rules", f"nftables table ip {table}", what, "remove it", partial(_delete_table, table))
         return
@@ -294,13 +294,11 @@ def _ports(view: View, published: list[Published], table: str) -> Iterator[Findi
         lives = owner is not None and owner.is_living and not steady
         if lives or port.address in strangers:
             continue
-        yield Finding(
-            "port",
-            describe(port),
-            f"it leads to {port.address}, where no container publishes it",
-            "remove it",
-            partial(_unpublish, view, owner, table, port),
-        )
+        what = f"it leads to {port.address}, where no container publishes it"
+        if owner is None and view.has_unknown_life:
+            yield Finding("port", describe(port), what, "look again when the containers without a record have ended")
+        else:
+            yield Finding("port", describe(port), what, "remove it", partial(_unpublish, view, owner, table, port))
 
 
 def _publish(view: View, patient: Patient, table: str, port: PortPlan, address: str) -> None:

@@ -203,9 +203,10 @@ def look_at_unneeded(view: View, database: Database) -> Iterator[Finding]:
         *(("layer", view.paths.settled_layer(chain_id)) for chain_id in found.settled),
         *(("blob", view.paths.blob(digest)) for digest in found.blobs),
     ]
+    is_unknown = view.has_unknown_life
     for kind, place in places:
         what = "no image and no container needs it"
-        if view.strangers:
+        if is_unknown:
             cure = "look again when the containers without a record have ended"
             yield Finding(kind, place, what, cure)
         else:

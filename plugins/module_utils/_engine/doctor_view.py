@@ -88,6 +88,15 @@ class View:
         pids = {pid for path in self.cgroups.get(container_id, ()) for pid in pids_in_cgroup(self.host, path)}
         return tuple(sorted(pids))
 
+    @property
+    def has_unknown_life(self) -> bool:
+        """Whether something runs of which no record tells what it needs."""
+        unknown = (name for name, paths in self.cgroups.items() if name not in self.patients and self._is_own(paths))
+        return bool(self.strangers) or any(map(self.processes, unknown))
+
+    def _is_own(self, paths: list[str]) -> bool:
+        return any(os.path.basename(os.path.dirname(path)) == self.paths.cgroup for path in paths)
+
     def is_living(self, container_id: str) -> bool:
         """Whether a container with this id is not to be touched."""
         patient = self.patients.get(container_id)
