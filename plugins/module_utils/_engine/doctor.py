@@ -111,7 +111,7 @@ def _mend(finding: Finding, errors: dict[Key, str]) -> None:
 
 
 def _look(engine: Engine) -> Iterator[Finding]:
-    from .._store.integrity import check_database, rebuild_indexes
+    from .._store.integrity import check_database, rebuild
 
     paths = engine.paths
     yield from look_at_modes(paths)
@@ -121,8 +121,8 @@ def _look(engine: Engine) -> Iterator[Finding]:
         yield from _look_at_all(engine, integrity.orphans)
         return
     what = f"it is damaged: {'; '.join(integrity.errors[:3])}"
-    if integrity.is_index_only:
-        yield Finding("database", paths.database, what, "rebuild it", partial(rebuild_indexes, paths))
+    if integrity.is_rebuildable:
+        yield Finding("database", paths.database, what, "rebuild it", partial(rebuild, paths))
     else:
         cure = "restore it from a backup, or move it away to begin with no records"
         yield Finding("database", paths.database, what, cure)

@@ -37,7 +37,7 @@ def look_at_cgroups(view: View) -> Iterator[Finding]:
 
 def _is_ours(view: View, container_id: str, path: str) -> bool:
     """By the engine's own cgroup that it lies in, or as that of a container which this engine has or had."""
-    in_own = os.path.basename(os.path.dirname(path)) == view.paths.cgroup
+    in_own = view.is_own_cgroup(os.path.dirname(path))
     return in_own or container_id in view.patients or os.path.isdir(view.paths.container(container_id))
 
 
@@ -63,7 +63,7 @@ def _empty_parents(view: View) -> Iterator[Finding]:
     from .._kernel.cgroups import remove_if_empty
     from .._runtime.spawners import find_spawners
 
-    for path in find_cgroups(view.host, lambda name: name == view.paths.cgroup):
+    for path in filter(view.is_own_cgroup, find_cgroups(view.host, lambda name: name == view.paths.cgroup)):
         below = [found for paths in view.cgroups.values() for found in paths if found.startswith(f"{path}/")]
         if not below and not Cgroup(view.host, f"{path}/supervisor").pids() and not find_spawners(view.paths):
             yield Finding(

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from .._base.cgroup_paths import is_in_slice
+from .._base.engine_file import own_cgroup
 from .._base.errors import Conflict, HullError
 from .._base.names import is_id_prefix
 from .._base.values import Value
@@ -91,11 +93,26 @@ class View:
     @property
     def has_unknown_life(self) -> bool:
         """Whether something runs of which no record tells what it needs."""
-        unknown = (name for name, paths in self.cgroups.items() if name not in self.patients and self._is_own(paths))
+        unknown = (
+            name
+            for name, paths in self.cgroups.items()
+            if name not in self.patients and any(self.is_own_cgroup(os.path.dirname(path)) for path in paths)
+        )
         return bool(self.strangers) or any(map(self.processes, unknown))
 
-    def _is_own(self, paths: list[str]) -> bool:
-        return any(os.path.basename(os.path.dirname(path)) == self.paths.cgroup for path in paths)
+    def is_own_cgroup(self, path: str) -> bool:
+        """Whether this is where the engine has its containers: at the root, in a slice, where engine.json says.
+
+        One of the same name elsewhere is that of an engine in somebody's container.
+        """
+        above, _, name = path.rpartition("/")
+        return name == self.paths.cgroup and (not above or is_in_slice(above) or path == self._configured_cgroup())
+
+    def _configured_cgroup(self) -> str:
+        try:
+            return own_cgroup(self.paths)
+        except HullError:
+            return ""  # `hull info` tells the mistake in the file
 
     def is_living(self, container_id: str) -> bool:
         """Whether a container with this id is not to be touched."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BUSY_TIMEOUT_S = 30
 _MOST = 20
+_HARMLESS = (" index ", "is never used", "reelist")  # in what SQLite says of them
 
 
 class Integrity(Value):
@@ -27,9 +28,9 @@ class Integrity(Value):
     orphans: tuple[tuple[str, int], ...] = ()
 
     @property
-    def is_index_only(self) -> bool:
-        """Whether all records can be read, and only the indexes over them are wrong."""
-        return bool(self.errors) and all("index" in error for error in self.errors)
+    def is_rebuildable(self) -> bool:
+        """Whether all records are whole, and only the indexes over them and the list of unused pages are wrong."""
+        return bool(self.errors) and all(any(word in error for word in _HARMLESS) for error in self.errors)
 
 
 def check_database(paths: Paths) -> Integrity:
@@ -42,7 +43,8 @@ def check_database(paths: Paths) -> Integrity:
         return Integrity((str(error),))
     try:
         rows = connection.execute(f"PRAGMA integrity_check({_MOST})").fetchall()
-        errors = tuple(" ".join(str(row[0]).split()) for row in rows if row[0] != "ok")
+        lines = [line for row in rows for line in str(row[0]).splitlines()]
+        errors = tuple(line for line in lines if line != "ok" and not line.startswith("***"))
         return Integrity(errors, () if errors else _orphans(connection))
     except _sqlite3.DatabaseError as error:
         return Integrity((str(error),))
@@ -58,9 +60,14 @@ def _orphans(connection: Any) -> tuple[tuple[str, int], ...]:
     return tuple((row[0], row[1]) for row in connection.execute("PRAGMA foreign_key_check").fetchall())
 
 
-def rebuild_indexes(paths: Paths) -> None:
-    """Make all indexes anew from the records. Raises Damaged where that does not help."""
-    _change(paths, lambda connection: connection.execute("REINDEX"))
+def rebuild(paths: Paths) -> None:
+    """Make all indexes, then the whole file, anew from the records. Raises Damaged, with all as it was before."""
+
+    def rebuild_all(connection: Any) -> None:
+        connection.execute("REINDEX")
+        connection.execute("VACUUM")
+
+    _change(paths, rebuild_all)
 
 
 def delete_orphans(paths: Paths) -> None:

@@ -10,7 +10,7 @@ from ansible_collections.hull.engine.plugins.module_utils._store.database import
 from ansible_collections.hull.engine.plugins.module_utils._store.integrity import (
     check_database,
     delete_orphans,
-    rebuild_indexes,
+    rebuild,
 )
 from ansible_collections.hull.engine.plugins.module_utils._store.records import VolumeRecord
 
@@ -37,7 +37,7 @@ def _execute(paths, *statements):
 def test_a_whole_database_and_none_at_all_are_well(paths, tmp_path):
     for some in (paths, Paths(root=str(tmp_path / "nothing"))):
         found = check_database(some)
-        assert found.errors == () and found.orphans == () and not found.is_index_only
+        assert found.errors == () and found.orphans == () and not found.is_rebuildable
 
 
 def test_an_index_that_does_not_fit_is_rebuilt_and_no_record_is_lost(paths):
@@ -47,8 +47,19 @@ def test_an_index_that_does_not_fit_is_rebuilt_and_no_record_is_lost(paths):
         "PRAGMA writable_schema = ON",
         "UPDATE sqlite_schema SET sql = 'CREATE INDEX extra ON volumes (driver)' WHERE name = 'extra'",
     )
-    assert check_database(paths).is_index_only
-    rebuild_indexes(paths)
+    assert check_database(paths).is_rebuildable
+    rebuild(paths)
+    assert check_database(paths).errors == ()
+    database = open_database(paths, create=False)
+    assert database is not None and len(database.volumes()) == 20
+    database.close()
+
+
+def test_pages_that_nothing_has_are_given_back_and_no_record_is_lost(paths):
+    _execute(paths, "CREATE TABLE extra (text TEXT)", f"INSERT INTO extra VALUES ('{'x' * 50000}')")
+    _execute(paths, "PRAGMA writable_schema = ON", "DELETE FROM sqlite_schema WHERE name = 'extra'")
+    assert check_database(paths).is_rebuildable
+    rebuild(paths)
     assert check_database(paths).errors == ()
     database = open_database(paths, create=False)
     assert database is not None and len(database.volumes()) == 20
@@ -75,4 +86,4 @@ def test_damage_in_the_records_themselves_is_not_taken_for_an_index(paths, offse
         file.seek(offset)
         file.write(b"\xa5" * 4096)
     found = check_database(paths)
-    assert found.errors and not found.is_index_only
+    assert found.errors and not found.is_rebuildable
