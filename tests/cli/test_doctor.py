@@ -27,6 +27,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 UNKNOWN = "0123456789abcdef" * 4
 FOREIGN_PARENT = "hull-doctor-test"
+SLICE = "hulldoctor.slice"
 ADDRESS = "127.0.0.1"
 
 
@@ -119,6 +120,13 @@ def leaked_cgroup_below_another_parent(hull: Hull) -> tuple[str, str, Witness]:
     for place in places:
         os.makedirs(place)
     return "cgroup", FOREIGN_PARENT, lambda: not any(map(os.path.exists, places))
+
+
+def leaked_cgroup_in_a_slice(hull: Hull) -> tuple[str, str, Witness]:
+    places = [f"{root}/{SLICE}/{hull.paths.cgroup}/{UNKNOWN}" for root in cgroup_roots()]
+    for place in places:
+        os.makedirs(place)
+    return "cgroup", SLICE, lambda: not any(map(os.path.exists, places))
 
 
 def cgroup_of_a_container_that_has_ended(hull: Hull) -> tuple[str, str, Witness]:
@@ -366,6 +374,7 @@ def rules_that_are_gone(hull: Hull) -> tuple[str, str, Witness]:
 TOGETHER: tuple[Damage, ...] = (
     leaked_cgroup,
     leaked_cgroup_below_another_parent,
+    leaked_cgroup_in_a_slice,
     cgroup_of_a_container_that_has_ended,
     mount_in_a_container,
     link_of_a_container_that_has_ended,
@@ -399,18 +408,23 @@ TOGETHER: tuple[Damage, ...] = (
 ALONE: tuple[Damage, ...] = (bridge_that_is_down, bridge_that_is_gone, rules_that_are_gone, lease_of_nobody)
 
 
+def remove_cgroup(directory: str) -> None:
+    if os.path.isdir(directory):
+        os.rmdir(directory)
+
+
 @pytest.fixture
 def clean_kernel(engine: Hull) -> Iterator[None]:
     """Whatever the doctor fails to mend is taken away, so that one failure is not the next test's."""
     ended = id_of(engine, "off")
     yield
+    own = engine.paths.cgroup
     for root in cgroup_roots():
-        for parent in (engine.paths.cgroup, FOREIGN_PARENT):
+        for parent in (own, FOREIGN_PARENT, f"{SLICE}/{own}"):
             for name in (UNKNOWN, ended):
-                if os.path.isdir(f"{root}/{parent}/{name}"):
-                    os.rmdir(f"{root}/{parent}/{name}")
-        if os.path.isdir(f"{root}/{FOREIGN_PARENT}"):
-            os.rmdir(f"{root}/{FOREIGN_PARENT}")
+                remove_cgroup(f"{root}/{parent}/{name}")
+        for name in (FOREIGN_PARENT, f"{SLICE}/{own}", SLICE):
+            remove_cgroup(f"{root}/{name}")
     for name in (f"hv{ended[:10]}", f"hull-x{UNKNOWN[:6]}"):
         attempt("ip", "link", "delete", name)
     place = f"{engine.paths.container(ended)}/upper"
