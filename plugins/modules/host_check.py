@@ -72,6 +72,12 @@ python:
   returned: always
   type: str
   sample: /usr/bin/python3.11
+python_version:
+  description:
+    - Its version, without what comes after the second number.
+  returned: always
+  type: str
+  sample: "3.11"
 pyroute2:
   description:
     - The version of pyroute2 that this Python finds; empty without one.
@@ -117,6 +123,7 @@ def check(task: Task) -> dict[str, Any]:
         "problems": [{"what": lack.what, "why": lack.why, "cure": lack.cure} for lack in findings.problems],
         "unloaded_modules": list(findings.unloaded_modules),
         "python": sys.executable,
+        "python_version": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "pyroute2": findings.features.pyroute2,
     }
     if findings.problems:
