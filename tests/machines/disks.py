@@ -46,6 +46,8 @@ OFFERED = """
     xfsprogs
 """.split()
 OFFERED_WHEELS = ("pyroute2==0.9.5", "pyroute2==0.9.7")
+# Whichever of these the host has set names a file of the host's; pip prefers the second to the first.
+CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 DISABLED_UNITS = ("docker-registry.service", "nftables.service")
 MASKED_UNITS = """
     systemd-networkd-wait-online.service systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer
@@ -197,10 +199,11 @@ class _Build:
             shutil.copy(REQUIREMENTS / name, requirements)
         certificates = os.environ.get("PIP_CERT") or ssl.get_default_verify_paths().cafile
         if certificates:
-            shutil.copy(certificates, self.root / "opt/requirements/ca.pem")
+            shutil.copy(certificates, requirements / "ca.pem")
+        trusted = "/opt/requirements/ca.pem"
         self._enter("python3", "-m", "venv", "/opt/test")
         pip = ("/opt/test/bin/python", "-m", "pip", "install", "--disable-pip-version-check", "--no-cache-dir")
-        self._enter(*pip, "-r", "/opt/requirements/test.txt", PIP_CERT="/opt/requirements/ca.pem")
+        self._enter(*pip, "-r", "/opt/requirements/test.txt", **dict.fromkeys(CERTIFICATES, trusted))
         shutil.rmtree(requirements)
 
     def configure(self, key: Path) -> None:
