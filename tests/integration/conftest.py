@@ -125,8 +125,10 @@ class Playbooks:
         }
         (directory / "scratch").mkdir()
 
-    def run(self, playbook: Path, *arguments: str) -> str:
-        """Run one to its end; its output. Fails the test where the playbook fails."""
+    def run(
+        self, playbook: Path, *arguments: str, collections: Path = ROOT / ".collections", fails: bool = False
+    ) -> str:
+        """Run one to its end; its output. Fails the test where the playbook does, or with `fails` where it does not."""
         command = [
             os.path.join(os.path.dirname(sys.executable), "ansible-playbook"),
             "-i",
@@ -134,20 +136,20 @@ class Playbooks:
         ]
         done = subprocess.run(
             [*command, str(playbook), "-e", json.dumps(self.variables), *arguments],
-            env={**os.environ, **self._environment()},
+            env={**os.environ, **self._environment(collections)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
             timeout=600,
         )
-        assert done.returncode == 0, done.stdout[-20000:]
+        assert (done.returncode != 0) == fails, done.stdout[-20000:]
         return done.stdout
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, collections: Path) -> dict[str, str]:
         return {
             "LC_ALL": "C.UTF-8",
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
             "ANSIBLE_HOME": str(self.directory / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PIPELINING": "1",
