@@ -53,9 +53,7 @@ COMMANDS = (
         "Show whose firewall is in the way of containers; exit 1 if one is",
         _firewall,
         (
-            switch(
-                "open", "let containers through; write the engine's own rules too where they are gone"
-            ),
+            switch("open", "let containers through; write the engine's own rules too where they are gone"),
             switch("close", "remove the rules that --open has inserted"),
         ),
         maximum=0,
