@@ -307,7 +307,7 @@ def test_a_restart_policy_finds_the_provider_as_it_is_now(shared: Hull) -> None:
                 spaces = [f"/proc/{other}/ns/pid" for other in (pid, pid_of(shared, provider))]
                 return pid not in (0, before) and len({os.readlink(path) for path in spaces}) == 1
 
-            wait_until(followed, "the guest in the provider's new namespace")
+            wait_until(followed, "the guest in the provider's new namespace", 60)
         finally:
             shared("rm", "-f", "guest")
 

@@ -22,6 +22,7 @@ from tests.support.images import DOCKER, make_image
 from tests.support.registry import RunningRegistry, running_registry
 
 ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / ".collections"
 CONFIG = {
     "created": "2026-01-01T00:00:00Z",
     "config.env": ["GREETING=hello", "PATH=/bin"],
@@ -112,7 +113,8 @@ def closed_registry() -> Iterator[FaultyRegistry]:
 class Playbooks:
     """Runs playbooks against an engine with directories of its own."""
 
-    def __init__(self, directory: Path, variables: dict[str, object]) -> None:
+    def __init__(self, directory: Path, packed_modules: Path, variables: dict[str, object]) -> None:
+        self.packed_modules = packed_modules
         self.paths = Paths(root=str(directory / "root"), run=str(directory / "run"), config=str(directory / "config"))
         self.directory = directory
         self.variables = {
@@ -125,15 +127,12 @@ class Playbooks:
         }
         (directory / "scratch").mkdir()
 
-    def run(
-        self, playbook: Path, *arguments: str, collections: Path = ROOT / ".collections", fails: bool = False
-    ) -> str:
+    def run(self, playbook: Path, *arguments: str, collections: Path = COLLECTIONS, fails: bool = False) -> str:
         """Run one to its end; its output. Fails the test where the playbook does, or with `fails` where it does not."""
-        command = [
-            os.path.join(os.path.dirname(sys.executable), "ansible-playbook"),
-            "-i",
-            f"{ROOT}/playbooks/inventory",
-        ]
+        command = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook")]
+        if collections == COLLECTIONS:
+            command = [sys.executable, f"{ROOT}/tests/support/ansible_playbook.py", str(self.packed_modules)]
+        command += ["-i", f"{ROOT}/playbooks/inventory"]
         done = subprocess.run(
             [*command, str(playbook), "-e", json.dumps(self.variables), *arguments],
             env={**os.environ, **self._environment(collections)},
@@ -158,13 +157,21 @@ class Playbooks:
         }
 
 
+@pytest.fixture(scope="session")
+def packed_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs of a session keep the modules that Ansible has packed for the first of them."""
+    return tmp_path_factory.mktemp("packed")
+
+
 @pytest.fixture
 def playbooks(
-    tmp_path: Path, images: Images, registry: RunningRegistry, closed_registry: FaultyRegistry
+    tmp_path: Path, packed_modules: Path, images: Images, registry: RunningRegistry, closed_registry: FaultyRegistry
 ) -> Iterator[Playbooks]:
     """A runner; whatever its engine has at the end is removed, also after a failure."""
     runner = Playbooks(
-        tmp_path, {**images.variables(), "registry": registry.host, "closed_registry": closed_registry.host}
+        tmp_path,
+        packed_modules,
+        {**images.variables(), "registry": registry.host, "closed_registry": closed_registry.host},
     )
     try:
         yield runner
