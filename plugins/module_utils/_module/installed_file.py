@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from .._base.digests import sha256_of
 from .._base.errors import Conflict, NotFound
 from .._base.plan import Action, Outcome
 from .._base.values import Value
 from .._store.files import write_atomic
+
+_MADE = "user.hull.made"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +39,9 @@ def _observe(path: str) -> dict[str, Any]:
 class InstalledFile(Value):
     """A file as it is to be; without content it is to be away.
 
-    Directories below `within` are made with it, and taken away with it when they are empty then. Without `within` its
-    directory must be there.
+    Directories below `within` are made with it, and those that were made are taken away with it when they are empty
+    then: an attribute marks them, so on a file system without attributes they stay. Without `within` its directory must
+    be there.
     """
 
     path: str
@@ -78,10 +82,27 @@ def _apply(file: InstalledFile) -> None:
     directory = os.path.dirname(file.path)
     if file.content is not None:
         if file.within:
-            os.makedirs(directory, exist_ok=True)
+            _make_directories(directory)
         write_atomic(file.path, file.content, file.mode)
         return
     os.unlink(file.path)
-    while file.within and directory.startswith(f"{file.within}/") and not os.listdir(directory):
+    while file.within and directory.startswith(f"{file.within}/") and _is_made(directory) and not os.listdir(directory):
         os.rmdir(directory)
         directory = os.path.dirname(directory)
+
+
+def _make_directories(directory: str) -> None:
+    """Make what is missing of a path, and mark it as made here."""
+    if os.path.isdir(directory):
+        return
+    _make_directories(os.path.dirname(directory))
+    os.mkdir(directory)
+    with suppress(OSError):
+        os.setxattr(directory, _MADE, b"1")
+
+
+def _is_made(directory: str) -> bool:
+    try:
+        return os.getxattr(directory, _MADE) == b"1"
+    except OSError:
+        return False

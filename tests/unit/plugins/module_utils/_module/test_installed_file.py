@@ -52,6 +52,14 @@ def test_directories_come_and_go_with_the_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_directory_that_was_there_before_stays_though_it_is_empty(tmp_path):
+    path = tmp_path / "man/man1/tool.1"
+    (tmp_path / "man").mkdir()
+    _ensure(path, b"x", within=tmp_path)
+    _ensure(path, None, within=tmp_path)
+    assert os.listdir(tmp_path) == ["man"] and os.listdir(tmp_path / "man") == []
+
+
 def test_a_directory_with_something_else_in_it_stays(tmp_path):
     path = tmp_path / "man/man1/tool.1"
     _ensure(path, b"x", within=tmp_path)
