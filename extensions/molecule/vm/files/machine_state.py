@@ -116,7 +116,8 @@ def processes() -> Iterator[str]:
 def _owned() -> set[str]:
     """All that some package brought, by the paths that it gave and by those that they lead to."""
     paths = {line for name in glob.glob("/var/lib/dpkg/info/*.list") for line in _read(name).splitlines()}
-    return paths | {os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path) for path in paths}
+    real = {directory: os.path.realpath(directory) for directory in {os.path.dirname(path) for path in paths}}
+    return paths | {f"{real[os.path.dirname(path)].rstrip('/')}/{os.path.basename(path)}" for path in paths}
 
 
 def _made_by_packages(path: str) -> bool:

@@ -5,7 +5,7 @@
 
     make_registry.py DESTINATION.tar
 
-`demo/web:1` and `demo/web:2` are busybox with another page each; `demo/large:1` has six layers of 12 MB that don't
+`demo/web:1` and `demo/web:2` are busybox with another page each; `demo/large:1` has four layers of 6 MB that don't
 compress, so that a pull takes long enough to cut the power in the middle of it.
 """
 
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
 from tests.support.images import File, busybox_image, make_image
 from tests.support.registry import running_registry
 
-LAYERS, LAYER_BYTES = 6, 12 * 1024 * 1024
+LAYERS, LAYER_BYTES = 4, 6 * 1024 * 1024
 
 
 def main(destination: str) -> None:
