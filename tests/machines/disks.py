@@ -51,7 +51,7 @@ CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 DISABLED_UNITS = ("docker-registry.service", "nftables.service")
 MASKED_UNITS = """
     systemd-networkd-wait-online.service systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer
-    e2scrub_all.timer fstrim.timer dpkg-db-backup.timer
+    e2scrub_reap.service e2scrub_all.timer fstrim.timer dpkg-db-backup.timer
 """.split()
 # Features that the kernel and the tools of every release know.
 FILE_SYSTEM = """
