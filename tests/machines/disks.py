@@ -10,6 +10,9 @@ A disk is kept in a directory of its own:
         vmlinuz     the kernel, to be started directly; it has NVMe and ext4 built in
         key         whose holder may log in as root, with key.pub
 
+A tree is the same for a container that is a machine: `CACHE/trees/<release>-container-<hash>/root.tar`, whose network
+and keys come from whoever starts the container.
+
 The variant `plain` is for the role, which has to find a bare machine. `test` has what the tests need, as
 `requirements/test.debian.txt` and `requirements/test.txt` name it, in `/opt/test`.
 """
@@ -53,6 +56,8 @@ MASKED_UNITS = """
     systemd-networkd-wait-online.service systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer
     e2scrub_reap.service e2scrub_all.timer fstrim.timer dpkg-db-backup.timer
 """.split()
+# What a container has no use for.
+KERNEL_FILES = ("./boot/*", "./usr/lib/modules/*", "./lib/modules/*")
 # Features that the kernel and the tools of every release know.
 FILE_SYSTEM = """
     none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,
@@ -79,14 +84,28 @@ def disk(release: str, variant: str) -> Path:
 
 
 def tree(release: str) -> Path:
-    """A tar archive of Debian's root directory, with a kernel and nothing configured; made if there is none."""
+    """A tar archive of a root directory for a container, without a kernel; made if there is none."""
+    base = _installed(release)
+    directory = cache() / "trees" / f"{release}-container-{_recipe('plain')}"
+    with _made_once(directory) as workplace:
+        if workplace:
+            with open(f"{directory}.log", "wb") as output:
+                build = _Build(workplace / "root", output)
+                build.unpack(base)
+                build.offer()
+                build.settle()
+                build.archive(workplace / "root.tar", without=KERNEL_FILES)
+    return directory / "root.tar"
+
+
+def _installed(release: str) -> Path:
+    """A tar archive of Debian as it is installed, with a kernel and nothing configured; made if there is none."""
     contents = hashlib.sha256(" ".join(INSTALLED).encode()).hexdigest()[:12]
     directory = cache() / "trees" / f"{release}-{contents}"
     with _made_once(directory) as workplace:
         if workplace:
-            root = workplace / "root"
             with open(f"{directory}.log", "wb") as output:
-                build = _Build(root, output)
+                build = _Build(workplace / "root", output)
                 build.install(RELEASES[release])
                 build.archive(workplace / "root.tar")
     return directory / "root.tar"
@@ -130,7 +149,7 @@ def _check(what: str) -> None:
 
 
 def _make(release: str, variant: str, workplace: Path) -> None:
-    base = tree(release)
+    base = _installed(release)
     name = workplace.name.lstrip(".").rpartition(".")[0]
     with open(workplace.parent / f"{name}.log", "wb") as output:
         build = _Build(workplace / "root", output)
@@ -138,7 +157,8 @@ def _make(release: str, variant: str, workplace: Path) -> None:
         build.offer()
         if variant == "test":
             build.equip()
-        build.configure(workplace / "key")
+        build.connect(workplace / "key")
+        build.settle()
         build.pack(workplace, VARIANTS[variant])
 
 
@@ -164,9 +184,10 @@ class _Build:
         self._run(["unshare", "--mount", "--", *debootstrap, suite, str(self.root), self.mirror], INITRD="No")
         self._enter("apt-get", "clean")
 
-    def archive(self, file: Path) -> None:
-        """Make an archive of it, and have it no more."""
-        self._run(["tar", "-C", str(self.root), "--xattrs", "--numeric-owner", "-cf", str(file), "."])
+    def archive(self, file: Path, *, without: tuple[str, ...] = ()) -> None:
+        """Make an archive of it, but for what matches these patterns, and have it no more."""
+        tar = ["tar", "-C", str(self.root), "--xattrs", "--numeric-owner", *(f"--exclude={each}" for each in without)]
+        self._run([*tar, "-cf", str(file), "."])
         shutil.rmtree(self.root)
 
     def unpack(self, file: Path) -> None:
@@ -206,8 +227,8 @@ class _Build:
         self._enter(*pip, "-r", "/opt/requirements/test.txt", **dict.fromkeys(CERTIFICATES, trusted))
         shutil.rmtree(requirements)
 
-    def configure(self, key: Path) -> None:
-        """Make a machine of it: a network, a key that opens it, packages from its own disk, no work at odd times."""
+    def connect(self, key: Path) -> None:
+        """Give it a file system, a network, and a key that opens it."""
         self._run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "machines", "-f", str(key)])
         self._write("root/.ssh/authorized_keys", Path(f"{key}.pub").read_text(), mode=0o600)
         self._write("etc/hostname", "machine\n")
@@ -215,9 +236,13 @@ class _Build:
         self._write("etc/fstab", "/dev/nvme0n1 / ext4 defaults 0 1\n")
         self._write("etc/resolv.conf", "nameserver 10.0.2.3\n")
         self._write("etc/systemd/network/10-wired.network", "[Match]\nName=en* eth*\n[Network]\nDHCP=yes\n")
+        self._enter("systemctl", "enable", "systemd-networkd.service")
+
+    def settle(self) -> None:
+        """Make a machine of it: ssh, packages from its own disk, no work at odd times, services may start."""
         self._write("etc/apt/sources.list", "deb [trusted=yes] file:/opt/packages ./\n")
         self._write("etc/pip.conf", "[global]\nno-index = true\nfind-links = /opt/wheels\n")
-        self._enter("systemctl", "enable", "systemd-networkd.service", "ssh.service")
+        self._enter("systemctl", "enable", "ssh.service")
         self._enter("systemctl", "mask", *MASKED_UNITS)
         self._enter("systemctl", "disable", *DISABLED_UNITS)
         self._enter("apt-get", "clean")
