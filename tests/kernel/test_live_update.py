@@ -23,7 +23,7 @@ from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan i
 )
 from ansible_collections.hull.engine.plugins.module_utils._runtime.plan_file import read_plan
 
-from tests.support.box import Box, comm, open_box, read_all, wait_for
+from tests.support.box import CAPABILITIES, Box, comm, open_box, read_all, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -99,15 +99,27 @@ def test_a_limit_that_has_gone_and_a_rate_that_has_gone_get_the_default_back() -
 
 
 def test_devices(box: Box) -> None:
-    if "devices" not in detect().mounts:
-        pytest.skip("version 2 has no list to look at")
-    plan, pid = start(box)
-    assert "10:200" not in cgroup_file(plan, "devices", "devices.list", "")
-    plan, _ = update(box, plan, device_rules=(("c", 10, 200, "rw"),))
-    assert "c 10:200 rw" in cgroup_file(plan, "devices", "devices.list", "")
-    plan, _ = update(box, plan, device_rules=())
-    assert "10:200" not in cgroup_file(plan, "devices", "devices.list", "")
-    assert box.observe(plan).pid == pid
+    attempt = "rm -f /dev/log; mknod /dev/log c 1 11 && true > /dev/log && echo opened || echo refused"
+    script = f"while read _; do ({attempt}) 2> /dev/null; done"
+    plan = box.plan("sh", "-c", script, process={"open_stdin": True, "capabilities": (*CAPABILITIES, "CAP_MKNOD")})
+    started = box.start(plan, attach=True)
+    assert started.session is not None
+    with started.session as session:
+        for access, expected in (
+            ("", "refused"),
+            ("wm", "opened"),
+            ("rm", "refused"),
+            ("rwm", "opened"),
+            ("", "refused"),
+        ):
+            plan, _ = update(box, plan, device_rules=(("c", 1, 11, access),) if access else ())
+            if "devices" in detect().mounts:  # version 2 has no list to look at
+                listed = cgroup_file(plan, "devices", "devices.list", "").split("\n")
+                assert [line for line in listed if " 1:11 " in line] == ([f"c 1:11 {access}"] if access else [])
+            session.write_stdin(b"\n")
+            frame = session.read(timeout_s=30)
+            assert frame is not None and frame.data.decode() == f"{expected}\n"
+    assert box.observe(plan).pid == started.pid
     stop(box, plan)
 
 
