@@ -5,7 +5,7 @@
     run_tests.py --release 12 --jobs 2 --results build/vm tests/kernel tests/integration -- -k limits
 
 The test files are shared out to as many machines as there are jobs. Each leaves its results as JUnit's XML and what
-it printed in the directory of the results; ends with 1 if a test failed anywhere.
+it prints, as it is printed, in the directory of the results; ends with 1 if a test failed anywhere.
 """
 
 from __future__ import annotations
@@ -23,59 +23,67 @@ import disks
 import machine
 
 RESULTS = "/root/results.xml"
+MEMORY_MIB = 3072
+CPUS = 2
+# What hangs for so long shows where, in the log.
+SILENCE_S = 600
+# pytest's exit code where options leave out all that the files have.
+NOTHING_SELECTED = 5
+PYTEST = ("/opt/test/bin/python", "-m", "pytest", f"--junit-xml={RESULTS}", "-o", f"faulthandler_timeout={SILENCE_S}")
 
 
 def shares(paths: list[str], jobs: int) -> list[list[str]]:
-    """The test files below the paths in as many lists of about the same size as there are jobs, none of them empty."""
+    """The test files below the paths in at most as many lists as there are jobs, alike in size, none of them empty."""
     files: list[Path] = []
     for path in (disks.CHECKOUT / path for path in paths):
-        files += [path] if path.is_file() else path.rglob("test_*.py")
+        found = [path] if path.is_file() else list(path.rglob("test_*.py"))
+        if not found:
+            raise machine.Refused(f"run tests: there are none in {path}")
+        files += found
     lists: list[list[Path]] = [[] for _ in range(jobs)]
     for file in sorted(files, key=lambda file: (-file.stat().st_size, file)):
         min(lists, key=lambda each: sum(other.stat().st_size for other in each)).append(file)
     return [sorted(str(file.relative_to(disks.CHECKOUT)) for file in each) for each in lists if each]
 
 
-def run(name: str, release: str, files: list[str], options: list[str], results: Path) -> int:
-    """Run files in a machine of their own; pytest's exit code."""
-    guest = machine.Machine(name)
+def run(guest: machine.Machine, release: str, tests: list[str], results: Path) -> int:
+    """Run pytest with the arguments in a machine that is made for it and removed; pytest's exit code."""
     guest.remove()
     try:
-        guest.start(release, "test", memory=3072, cpus=2, append="")
+        guest.start(release, "test", memory=MEMORY_MIB, cpus=CPUS, append="")
         guest.copy()
-        words = ["/opt/test/bin/python", "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={RESULTS}"]
-        command = f"cd {machine.IN_MACHINE} && LC_ALL=C.UTF-8 {shlex.join([*words, *files, *options])}"
-        with open(results / f"{name}.log", "wb") as log:
-            code = guest.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT).returncode
-        with open(results / f"{name}.xml", "wb") as report:
+        command = f"cd {machine.IN_MACHINE} && LC_ALL=C.UTF-8 {shlex.join([*PYTEST, *tests])}"
+        with open(results / f"{guest.name}.log", "wb") as log:
+            done = guest.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        with open(results / f"{guest.name}.xml", "wb") as report:
             guest.run(f"cat {RESULTS}", stdin=subprocess.DEVNULL, stdout=report)
-        return code
+        return done.returncode
     finally:
         guest.remove()
 
 
 def main() -> int:
     """Share out, run side by side, show what each printed."""
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", choices=disks.RELEASES, default="12")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--results", type=Path, default=disks.CHECKOUT / "build/vm")
     parser.add_argument("tests", nargs="+", metavar="TESTS")
-    own, options = (sys.argv[1:] + ["--"])[: (sys.argv + ["--"]).index("--") - 1], []
-    if "--" in sys.argv:
-        options = sys.argv[sys.argv.index("--") + 1 :]
-    given = parser.parse_args(own)
+    given = parser.parse_args(words[:end])
     given.results.mkdir(parents=True, exist_ok=True)
-    lists = shares(given.tests, given.jobs)
-    names = [f"hull-test-{given.release}-{number}" for number in range(1, len(lists) + 1)]
+    codes = set()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        started = [
-            pool.submit(run, name, given.release, files, options, given.results)
-            for name, files in zip(names, lists, strict=True)
-        ]
-    for name in names:
-        print((given.results / f"{name}.log").read_text(errors="replace"))
-    return 1 if any(each.result() for each in started) else 0
+        runs = {}
+        for number, files in enumerate(shares(given.tests, given.jobs), 1):
+            guest = machine.Machine(f"tests-{given.release}-{number}")
+            print(f"{len(files)} files in {guest.name}, see {given.results}/{guest.name}.log", flush=True)
+            runs[pool.submit(run, guest, given.release, [*files, *words[end + 1 :]], given.results)] = guest.name
+        for done in concurrent.futures.as_completed(runs):
+            codes.add(done.result())
+            print((given.results / f"{runs[done]}.log").read_text(errors="replace"), flush=True)
+    return 0 if 0 in codes and codes <= {0, NOTHING_SELECTED} else 1
 
 
 if __name__ == "__main__":
