@@ -10,7 +10,6 @@ import random
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from tests.kernel.test_settle import LOWER, ROWS, clear_meaning, random_layer
 from tests.support.images import Layer, make_image, write_layout
 from tests.support.layer_stack import Entries, LayerStack, Tree, assert_same
+from tests.support.memory_directory import memory_directory
 from tests.support.tars import describe, entry, make_tar
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -43,8 +43,8 @@ DOCKERS_OWN = ("etc", "dev", "proc", "sys", ".dockerenv")  # what every containe
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
-        yield Path(path)
+    with memory_directory() as path:
+        yield path
 
 
 def by_umoci(place: Path, *layers: bytes) -> Tree:

@@ -9,7 +9,6 @@ import random
 import stat
 import struct
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from ansible_collections.hull.engine.plugins.module_utils._image.settle import s
 
 from tests.support.layer_model import link_groups, without_links
 from tests.support.layer_stack import Entries, LayerStack, Tree, assert_same, meant
+from tests.support.memory_directory import memory_directory
 from tests.support.tars import describe, device, directory, entry, hard_link, make_tar, symlink, xattrs
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -29,9 +29,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory in memory: each layer is synced, which takes long where others write to the same disk."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
-        yield Path(path)
+    with memory_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import os
 import random
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from ansible_collections.hull.engine.plugins.module_utils._image.unpack import U
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.memory_directory import memory_directory
 from tests.support.tars import describe, entry, make_tar
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -89,8 +89,8 @@ def test_valid_archives_are_read_as_tarfile_reads_them(made: list[tuple[tarfile.
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as path:
-        yield Path(path)
+    with memory_directory() as path:
+        yield path
 
 
 def random_tree(root: Path, rng: random.Random) -> None:
