@@ -3,7 +3,8 @@
 #
 # make demo [IMAGE=registry.example.org/library/debian:12]   run a container on this machine, look at it, remove it
 # make test [JOBS=1]                                         everything that must hold, and that nothing stays behind
-# make molecule [SCENARIO=vm]                                the role on machines that boot
+# make test-all                                              that, and the role on machines that boot
+# make molecule, make vm [PLATFORM=hull-debian-13]           the role on machines that boot, alone
 # make test-vm [RELEASE=13] [TESTS=tests/kernel] [JOBS=1]    tests inside of virtual machines
 #
 # All make what they lean on. PYTHON chooses the interpreter (3.9 or newer).
@@ -13,13 +14,14 @@ IMAGE ?=
 PYTEST_ARGS ?=
 RELEASE ?= 12
 TESTS ?= tests/kernel tests/integration
-SCENARIO ?=
+PLATFORM ?=
 JOBS ?= $(shell nproc)
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 LINK := .collections/ansible_collections/hull/engine
 PLAYBOOK := $(BIN)/ansible-playbook -i playbooks/inventory
+MOLECULE := cd extensions && PATH="$(BIN):$$PATH" $(BIN)/molecule test --scenario-name
 PYTEST := $(BIN)/python -m pytest --durations=20 --durations-min=3
 # What `make test` consists of, the longest first.
 PARTS := integration cli kernel registry unit types lint
@@ -30,7 +32,7 @@ export ANSIBLE_DEPRECATION_WARNINGS := False
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit kernel cli registry integration molecule test-vm bench packages machines collection clean FORCE
+.PHONY: help demo test lint types unit kernel cli registry integration molecule vm containers test-all test-vm bench packages machines collection clean FORCE
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -73,8 +75,16 @@ registry: packages $(VENV)/test.installed collection ## registries and images of
 integration: packages $(VENV)/test.installed collection ## playbooks, as root
 	$(PYTEST) tests/integration $(PYTEST_ARGS)
 
-molecule: machines $(VENV)/molecule.installed collection ## the role on machines that boot, as root
-	cd extensions && PATH="$(BIN):$$PATH" $(BIN)/molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+test-all: machines $(VENV)/molecule.installed ## what continuous integration runs: test, containers, and vm with one machine
+	@$(MAKE) --no-print-directory test PARTS="vm $(PARTS) containers" PLATFORM=hull-debian-13
+
+molecule: vm containers ## the role on machines that boot, as root
+
+vm: machines $(VENV)/molecule.installed collection ## the role on virtual machines
+	$(MOLECULE) vm $(if $(PLATFORM),--platform-name $(PLATFORM))
+
+containers: machines $(VENV)/molecule.installed collection ## the role on containers that boot
+	$(MOLECULE) containers
 
 test-vm: machines $(VENV)/test.installed collection ## tests inside of virtual machines with systemd and cgroup v2, as root
 	$(BIN)/python tests/machines/run_tests.py --release $(RELEASE) --jobs $(JOBS) $(TESTS) -- $(PYTEST_ARGS)
