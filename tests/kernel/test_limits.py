@@ -188,7 +188,7 @@ def test_a_pause_is_read_alike_inside_and_outside(shared: Box) -> None:
     pid = shared.start(plan).pid
     cgroup = Cgroup(HOST, plan.cgroup)
     name, line = ("freezer.state", "FROZEN") if "freezer" in HOST.mounts else ("cgroup.events", "frozen 1")
-    directory = directory_of(plan, "freezer")
+    directory = f"{HOST.mounts.get('freezer', HOST.unified)}/{plan.cgroup}"
     for change, expected in ((cgroup.freeze, True), (cgroup.thaw, False)):
         change()
         for place in (directory, f"/proc/{pid}/root{inner_directory('freezer')}"):

@@ -326,13 +326,13 @@ def test_a_late_check_is_ended_with_all_that_it_started_and_tells_what_it_said(b
 
 
 def test_a_paused_container_is_not_checked_and_not_late(box: Box) -> None:
-    health = HealthPlan(("sh", "-c", AWAIT_GO + "exit 0"), 10 * MS, 300 * MS, 0, 0, 1)
+    health = HealthPlan(("sh", "-c", AWAIT_GO + "exit 0"), 10 * MS, 1500 * MS, 0, 0, 1)
     plan = replace(box.plan("sleep", "1000"), health=health)
     box.start(plan)
     cgroup = Cgroup(detect(), plan.cgroup)
     wait_for(lambda: len(cgroup.pids()) > 1, "a check to run")
     cgroup.freeze()
-    time.sleep(0.8)  # longer than the check may take
+    time.sleep(2)  # longer than the check may take
     before = box.observe(plan).health
     assert before is not None and before.status == "starting" and before.log == ()
     tell(box, plan)

@@ -334,7 +334,7 @@ def test_long_ways_through_links_end(stack: LayerStack) -> None:
         stack.settle(lower, upper)
     except Damaged as error:
         assert "too many symbolic links" in str(error)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 120  # not hours
 
 
 # generated images
