@@ -32,7 +32,7 @@ from .wiring import Wiring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 _TIMEOUT_S = 30
@@ -144,7 +144,8 @@ def spawn(
 ) -> Spawned:
     """Execute a process in the container. The caller must be a single-threaded child of the spawner.
 
-    Waits until it is executed, which root in the container can delay by stopping it: `timeout_s` at most, then Timeout.
+    Waits until it is executed, which root in the container can delay by stopping it: `timeout_s` at most, then Timeout;
+    while the container is paused, as long as that takes.
     Raises Conflict where the container has ended or is frozen, LaunchError where the command can't be executed.
     """
     target_fd = open_process(target.pid, target.start_time)
@@ -154,7 +155,8 @@ def spawn(
     wiring = Wiring(process)
     channel, far_end = handshake.make_pair()
     try:
-        if Cgroup(host, target.cgroup).is_frozen():
+        container = Cgroup(host, target.cgroup)
+        if container.is_frozen():
             raise Conflict("execute: the container is paused", hint="unpause it first")
         cgroup.create()
         if target.userns is not None:
@@ -165,7 +167,7 @@ def spawn(
         os.close(far_end)
         far_end = -1
         wiring.close_child_ends()
-        return _await(joiner, channel, wiring, cgroup, timeout_s)
+        return _await(joiner, channel, wiring, cgroup, timeout_s, container.is_frozen)
     except BaseException:
         cgroup.kill()
         cgroup.remove()
@@ -254,10 +256,17 @@ def _become(
         os._exit(126)
 
 
-def _await(joiner: int, channel_fd: int, wiring: Wiring, cgroup: ExecCgroup, timeout_s: int) -> Spawned:
+def _await(
+    joiner: int,
+    channel_fd: int,
+    wiring: Wiring,
+    cgroup: ExecCgroup,
+    timeout_s: int,
+    is_paused: Callable[[], bool],
+) -> Spawned:
     """Follow the launch until the channel closes; a failed one is undone."""
     progress = handshake.Progress()
-    progress.follow(channel_fd, wiring, timeout_s)
+    progress.follow(channel_fd, wiring, timeout_s, is_paused)
     failure = progress.failure
     if failure is not None:
         cgroup.kill()

@@ -12,14 +12,16 @@ import os
 from _socket import AF_UNIX, CMSG_LEN, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
 from _struct import pack, unpack
 from select import POLLIN, poll
-from time import monotonic_ns
 
 from .._base import codec
 from .._base.errors import HullError, LaunchError, Timeout
+from .patience import Patience
 from .protocol import failure_error, failure_payload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .wiring import Wiring
 
 # to the child
@@ -79,15 +81,17 @@ class Progress:
         self.warnings: list[str] = []
         self.failure: HullError | None = None
 
-    def follow(self, fd: int, wiring: Wiring, timeout_s: int) -> None:
+    def follow(self, fd: int, wiring: Wiring, timeout_s: int, is_paused: Callable[[], bool] = lambda: False) -> None:
         """Read until the child closes its end: by execve, or by ending. A timeout becomes the failure."""
         channel = socket(AF_UNIX, SOCK_SEQPACKET, 0, fileno=fd)
         watch = poll()
         watch.register(fd, POLLIN)
-        deadline = monotonic_ns() + timeout_s * 10**9
+        patience = Patience(timeout_s * 10**9, is_paused)
         try:
             while True:
-                if not watch.poll(max((deadline - monotonic_ns()) // 10**6, 0)):
+                if not watch.poll(patience.left_ms()):
+                    if not patience.is_over():
+                        continue
                     self.failure = self.failure or Timeout(f"the process was not ready within {timeout_s} s")
                     return
                 try:

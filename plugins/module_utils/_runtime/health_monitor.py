@@ -25,6 +25,7 @@ from .exec_process import Spawned, spawn, target_of
 from .health import HealthRecord
 from .launch_plan import HealthPlan
 from .launch_worker import read_seccomp
+from .patience import Patience
 from .plan_file import read_plan
 from .worker import Worker, give
 
@@ -39,7 +40,6 @@ TIMED_OUT = -1
 _KEPT_OUTPUT = 4096
 _DEFAULT_TIMEOUT_NS = 30 * 10**9
 _LONGEST_JOIN_S = 30
-_PAUSED_LOOK_NS = 200_000_000
 _SIGKILL = 9
 
 
@@ -150,13 +150,10 @@ def _follow(check: Spawned, container: Cgroup, channel: socket, timeout_ns: int)
     watch = poll()
     for fd in (*outputs, check.pid_fd, channel.fileno()):
         watch.register(fd, POLLIN)
-    deadline = monotonic_ns() + timeout_ns
-    paused = False
+    patience = Patience(timeout_ns, container.is_frozen)
     while True:
-        ready = {fd for fd, _events in watch.poll(max(-(-(deadline - monotonic_ns()) // 10**6), 0))}
-        if not ready and (paused or container.is_frozen()):  # time stands still for a paused container
-            paused = container.is_frozen()
-            deadline = monotonic_ns() + (_PAUSED_LOOK_NS if paused else timeout_ns)
+        ready = {fd for fd, _events in watch.poll(patience.left_ms())}
+        if not ready and not patience.is_over():
             continue
         if not ready or ready & {check.pid_fd, channel.fileno()}:
             break

@@ -84,6 +84,7 @@ FILES = (
     "_runtime/log_writer.py",
     "_runtime/monitor.py",
     "_runtime/mount_sources.py",
+    "_runtime/patience.py",
     "_runtime/pid_one.py",
     "_runtime/plan_file.py",
     "_runtime/process_setup.py",
