@@ -80,8 +80,10 @@ def rules() -> Iterator[str]:
 
 
 def units() -> Iterator[str]:
-    """Files of units with their state, and what is active but for what comes and goes by itself."""
+    """Files of units with their state, and what is active but for what comes and goes by itself, as sessions do."""
     for unit in json.loads(_output("systemctl", "list-unit-files", "-o", "json") or "[]"):
+        if unit["unit_file"].startswith("session-"):
+            continue
         yield f"{unit['unit_file']} {unit['state']}"
     for unit in json.loads(_output("systemctl", "list-units", "-o", "json") or "[]"):
         kind = unit["unit"].rpartition(".")[2]
