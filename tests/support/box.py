@@ -33,7 +33,7 @@ CAPABILITIES = tuple(
 BUSYBOX = "/bin/busybox"
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 10) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> Any:
     """The first true value of the condition. Fails the test when the time is over."""
     deadline = time.monotonic() + timeout_s
     while True:
