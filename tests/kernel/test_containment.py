@@ -58,7 +58,8 @@ def test_s42_what_a_health_check_leaves_running_does_not_hold_its_monitor(box: B
     health = HealthPlan(("sh", "-c", "yes & exit 0"), 20 * MS, 5000 * MS, 0, 0, 3)
     plan = box.plan("sleep", "100", health=health)
     box.start(plan)
-    wait_for(lambda: (h := box.observe(plan).health) and h.log, "the first check")
+    found = wait_for(lambda: (h := box.observe(plan).health) and h.log and h, "the first check")
+    assert found.log[0]["ExitCode"] == 0  # not late
     client.stop(box.paths, plan.container_id, 9, 0)
     assert box.observe(plan).status == "exited"
 
