@@ -507,6 +507,35 @@ def test_the_supervisor_has_a_leaf_of_its_own_that_goes_when_empty(host: CgroupH
     wait_for(lambda: not still_there(host))
 
 
+def test_the_supervisor_leaves_its_session_in_every_hierarchy(host: CgroupHost) -> None:
+    taken = [name for name in ("memory", "pids", "devices") if host.mounts.get(name, host.unified) != host.unified]
+    if not taken:
+        pytest.skip("no controller of version 1 on this host")
+    sessions = [f"{host.mounts[name]}/{PARENT}-session" for name in taken]
+
+    def come_and_go() -> tuple[str, str]:
+        for session in sessions:
+            os.makedirs(session)
+            with open(f"{session}/cgroup.procs", "w", encoding="ascii") as procs:
+                procs.write("0")
+        cgroups.enter_supervisor(host, PARENT)
+        with open("/proc/self/cgroup", encoding="ascii") as file:
+            during = file.read()
+        cgroups.leave_supervisor(host, PARENT)
+        with open("/proc/self/cgroup", encoding="ascii") as file:
+            return during, file.read()
+
+    try:
+        during, after = run_isolated(come_and_go)
+        assert f"{PARENT}-session" not in during
+        assert all(f"{name}:/{PARENT}/supervisor\n" in during for name in taken)
+        assert PARENT not in after
+        wait_for(lambda: not any(os.path.isdir(f"{root}/{PARENT}") for root in roots(host)))
+    finally:
+        for session in filter(os.path.isdir, sessions):
+            os.rmdir(session)
+
+
 def still_there(host: CgroupHost) -> bool:
     cgroups.remove_if_empty(host, PARENT)
     return any(os.path.isdir(f"{root}/{PARENT}") for root in roots(host))

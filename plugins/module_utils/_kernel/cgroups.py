@@ -25,7 +25,7 @@ import time
 from .._base.errors import Conflict, Invalid, SyscallError, Timeout, Unsupported
 from .._base.values import Value
 from . import cgroup_files, cgroup_v1, cgroup_v2
-from .cgroup_files import read_or_none, read_table, wait_until, write_text
+from .cgroup_files import read_or_none, read_table, read_text, wait_until, write_text
 from .cgroup_host import CgroupHost, cure, detect, unkept_limits
 from .failures import syscall_error
 from .frozen import says_frozen
@@ -43,6 +43,7 @@ __all__ = [
     "cure",
     "detect",
     "enter_supervisor",
+    "leave_supervisor",
     "remove_if_empty",
 ]
 
@@ -454,15 +455,37 @@ def _check(limits: dict[str, Any]) -> None:
 def enter_supervisor(host: CgroupHost, parent: str) -> None:
     """Move the calling process to `<parent>/supervisor`, out of the session or unit that it was started from.
 
-    So a logout or the end of a unit does not end the spawner and the monitors, which are its children. On version 2
-    it is a leaf beside the containers (a cgroup that passes controllers on may have no processes itself). On version
-    1 only the trackers matter: the named hierarchies, and `unified` on a hybrid host.
+    So a logout or the end of a unit does not end the spawner and the monitors, which are its children, and their limits
+    do not count for them. On version 2 it is a leaf beside the containers (a cgroup that passes controllers on may have
+    no processes itself).
     """
-    roots = [root for name, root in host.mounts.items() if name.startswith("name=")]
-    if host.unified:
-        roots.append(host.unified)
-    for root in roots:
+    for root in _occupied(host):
         _enter(root, f"{parent}/supervisor")
+
+
+def leave_supervisor(host: CgroupHost, parent: str) -> None:
+    """Move the calling process to the roots, and remove the engine's cgroups where nothing else is in them."""
+    for root in _occupied(host):
+        write_text(f"{root}/cgroup.procs", "0")
+    remove_if_empty(host, parent)
+
+
+def _occupied(host: CgroupHost) -> list[str]:
+    """The roots of the hierarchies in which a session or a unit holds the calling process.
+
+    The trackers of processes always; they come last, as systemd takes a unit that is empty in them for empty in all.
+    Of version 1's controllers those where it is below the root, but cpuset: systemd makes nothing in it, and what is
+    new in it has no CPUs.
+    """
+    below = []
+    for line in read_text("/proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        names = controllers.split(",") if path != "/" else []
+        below += [host.mounts[name] for name in names if name in host.mounts and name != "cpuset"]
+    trackers = [root for name, root in host.mounts.items() if name.startswith("name=")]
+    if host.unified:
+        trackers.append(host.unified)
+    return [root for root in dict.fromkeys(below) if root not in trackers] + trackers
 
 
 def _enter(root: str, path: str) -> None:

@@ -36,9 +36,8 @@ from select import POLLIN, poll
 from time import monotonic
 
 from .._base.errors import HullError
-from .._kernel.cgroup_files import write_text
 from .._kernel.cgroup_host import detect
-from .._kernel.cgroups import enter_supervisor, remove_if_empty
+from .._kernel.cgroups import enter_supervisor, leave_supervisor
 from .._sys.file_calls import close_range
 from .._sys.privilege_calls import set_child_subreaper, set_dumpable, set_name
 from .._sys.process_calls import set_default_action
@@ -169,11 +168,7 @@ def _settle_in(cgroup_parent: str) -> None:
 def _leave_cgroup(cgroup_parent: str) -> None:
     """Go back to the roots and take the engine's cgroups along where nothing else is in them."""
     try:
-        host = detect()
-        for root in (*(root for name, root in host.mounts.items() if name.startswith("name=")), host.unified):
-            if root:
-                write_text(f"{root}/cgroup.procs", "0")
-        remove_if_empty(host, cgroup_parent)
+        leave_supervisor(detect(), cgroup_parent)
     except (HullError, OSError):
         pass  # whoever starts the next container finds them
 
