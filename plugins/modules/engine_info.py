@@ -76,6 +76,12 @@ engine:
       returned: always
       type: str
       sample: "2"
+    MemoryLimit:
+      description: Whether the host can limit memory. C(SwapLimit), C(CpuCfsQuota), C(CPUShares), C(CPUSet),
+        C(PidsLimit) and C(IOLimit) say the same of swap, CPU time, shares of it, CPUs, processes and I/O.
+      returned: always
+      type: bool
+      sample: true
     Firewalls:
       description: The programs that keep a firewall of their own in the kernel, of V(firewalld), V(ufw) and V(docker).
       returned: always

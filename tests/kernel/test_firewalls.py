@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.ports import PortPlan
-from ansible_collections.hull.engine.plugins.module_utils._engine import firewall
+from ansible_collections.hull.engine.plugins.module_utils._engine import firewall, firewall_restore
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
 
 from tests.support.bridge_site import Site
@@ -216,4 +216,4 @@ def test_flushed_rules_of_the_engine_are_restored_where_its_bridge_is(empty_site
 
 def _restore(site: Site) -> bool:
     with Engine(site.paths) as engine:
-        return firewall.restore(engine)
+        return firewall_restore.restore(engine)

@@ -27,7 +27,9 @@ def _firewall(invocation: Invocation) -> int:
                 put_line(visible(f"closed {chain}"))
             return 0
         if opens:
-            if firewall.restore(engine):
+            from .._engine.firewall_restore import restore
+
+            if restore(engine):
                 put_line("restored the engine's own rules and published ports")
             for chain in firewall.open_ways(engine):
                 put_line(visible(f"opened {chain}"))

@@ -20,6 +20,7 @@ _LIMITS = (
     ("CpuCfsQuota", "CPU time"),
     ("CPUSet", "CPUs"),
     ("PidsLimit", "processes"),
+    ("IOLimit", "I/O"),
 )
 _TOLD = frozenset(  # in lines of their own or together with others
     "ServerVersion Name OperatingSystem OSType KernelVersion Architecture NCPU MemTotal Containers ContainersRunning "

@@ -11,11 +11,10 @@ from __future__ import annotations
 from .._base.plan import Action, Outcome
 from .._base.values import Value
 from .._kernel.firewalls import Firewalls, manager_of
-from .._kernel.nftables import Nft
 from .._kernel.packet_walk import Packet
 from .._kernel.rtnetlink import Route
 from .._net.addresses import address_range, to_text
-from .._net.bridges import bridge_name, ensure_bridge, table_name
+from .._net.bridges import bridge_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,23 +87,6 @@ def warning(engine: Engine, *, publishes: bool) -> list[str]:
     found = [one for one in blocked(engine) if one.outward or publishes]
     more = f" (and {len(found) - 1} more: hull info)" if found[1:] else ""
     return [f"{one.why}{more}; {one.cure}" for one in found[:1]]
-
-
-def restore(engine: Engine) -> bool:
-    """Our own table with the published ports of running containers, where somebody flushed it; True if it was gone.
-
-    For hosts whose bridge is there: where it is not, the next start of a container makes all of it anew.
-    """
-    database = engine.database()
-    networks = database.networks() if database is not None else []
-    with Route() as route, Nft() as nft:
-        if nft.has_table(table_name(engine.paths)) or not any(route.link(network.bridge) for network in networks):
-            return False
-    from .starting import published_ports
-
-    for network in networks:
-        ensure_bridge(engine.records, engine.paths, network.name, published=lambda: published_ports(engine))
-    return True
 
 
 def ensure(engine: Engine, *, opened: bool, check: bool = False) -> Outcome:

@@ -25,8 +25,8 @@ _STOPPED = ("created", "exited", "dead")
 def engine_info(engine: Engine) -> dict[str, Any]:
     """Counts, directories and abilities, in the shape of Docker's info where it has the same thing.
 
-    Own keys: `RunDir`, `ConfigDir`, `Volumes`, `CgroupParent` and `DefaultLimits` (of engine.json), `Firewalls`
-    (programs that keep one of their own), `Features` (fields of `_kernel.features.Features`) and `Lacks`, a list of
+    Own keys: `RunDir`, `ConfigDir`, `Volumes`, `IOLimit`, `CgroupParent` and `DefaultLimits` (of engine.json),
+    `Firewalls` (programs that keep one of their own), `Features` (fields of `_kernel.features.Features`) and `Lacks`, a list of
     {what, why, cure, needed}, most important first; `needed`: no container runs without it. Sizes are bytes.
     Makes nothing, not even the database. Raises Damaged where the records can't be read.
     """
@@ -106,6 +106,7 @@ def _host_facts(found: Features) -> dict[str, Any]:
         "CPUShares": "cpu" in controllers,
         "CPUSet": "cpuset" in controllers,
         "PidsLimit": "pids" in controllers,
+        "IOLimit": "blkio" in controllers or "io" in controllers,
         "IPv4Forwarding": found.ip_forward,
         "SecurityOptions": _security_options(found),
     }

@@ -23,6 +23,15 @@ def test_each_thing_has_a_line_of_its_own(tmp_path):
     assert len(values) == len(lines)
 
 
+def test_each_kind_of_limit_that_the_host_can_keep_is_named(tmp_path):
+    keys = ("MemoryLimit", "SwapLimit", "CpuCfsQuota", "CPUSet", "PidsLimit", "IOLimit")
+    assert set(keys) <= set(_facts(tmp_path))
+    line = next(
+        line for line in info_text(_facts(tmp_path, **dict.fromkeys(keys, True))).splitlines() if "Limits" in line
+    )
+    assert line.split(":")[1].strip() == "memory, swap, CPU time, CPUs, processes, I/O"
+
+
 def test_lacks_come_last_with_their_cures_the_needed_ones_first(tmp_path):
     lacks = [
         {"what": "zstd", "why": "some layers can't be unpacked", "cure": "install zstd", "needed": False},
