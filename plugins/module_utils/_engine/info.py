@@ -26,8 +26,8 @@ def engine_info(engine: Engine) -> dict[str, Any]:
     """Counts, directories and abilities, in the shape of Docker's info where it has the same thing.
 
     Own keys: `RunDir`, `ConfigDir`, `Volumes`, `IOLimit`, `CgroupParent` and `DefaultLimits` (of engine.json),
-    `Firewalls` (programs that keep one of their own), `Features` (fields of `_kernel.features.Features`) and `Lacks`, a list of
-    {what, why, cure, needed}, most important first; `needed`: no container runs without it. Sizes are bytes.
+    `Firewalls` (programs that keep one of their own), `Features` (fields of `_kernel.features.Features`) and `Lacks`, a
+    list of {what, why, cure, needed}, most important first; `needed`: no container runs without it. Sizes are bytes.
     Makes nothing, not even the database. Raises Damaged where the records can't be read.
     """
     found = features.probe(_existing(engine.paths.root))
