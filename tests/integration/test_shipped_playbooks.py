@@ -56,7 +56,13 @@ class Engine:
     def __init__(self, playbooks: Playbooks) -> None:
         self.playbooks = playbooks
         paths = playbooks.paths
-        self.variables = {"host_root": paths.root, "host_run": paths.run, "host_config": paths.config}
+        self.variables = {
+            "host_root": paths.root,
+            "host_run": paths.run,
+            "host_config": paths.config,
+            "template_hosts": "localhost",
+            "upgrade_hosts": "localhost",
+        }
         self.flags = ["--root", paths.root, "--run", paths.run, "--config", paths.config]
 
     def hull(self, *words: str, program: str = f"{ROOT}/bin/hull") -> str:
@@ -109,7 +115,8 @@ def test_another_template_leaves_the_container_of_the_first_alone(engine: Engine
     assert "changed=2 " in engine.play("import_template.yml", variables)
     pid = engine.hull("inspect", "-f", "{{.State.Pid}}", "vps")
     _make_template(template, b"second\n")
-    assert "changed=1 " in engine.play("import_template.yml", variables)
+    # On the command line it is a word, not a boolean.
+    assert "changed=1 " in engine.play("import_template.yml", variables, "-e", "template_replace=false")
     assert engine.hull("inspect", "-f", "{{.State.Pid}}", "vps") == pid
 
 
@@ -178,3 +185,35 @@ def test_a_newer_engine_comes_under_running_containers(engine: Engine, tmp_path:
     assert len(list(Path(engine.playbooks.paths.run).glob("spawner.*.sock"))) == 2
     idle = engine.hull("inspect", "-f", "{{.State.Pid}}", "idle")
     assert _parent(_parent(idle)) not in map(_parent, map(_parent, pids[1:]))
+
+
+@pytest.mark.parametrize("name", ["site.yml", "import_template.yml", "upgrade_engine.yml"])
+def test_hosts_of_other_groups_are_left_alone(playbooks: Playbooks, tmp_path: Path, name: str) -> None:
+    inventory = tmp_path / "hosts.ini"
+    inventory.write_text("[container_hosts]\none.test\n[database_hosts]\ntwo.test\n")
+    words = playbooks.run(PLAYBOOKS / name, "-i", str(inventory), "--list-hosts").split()
+    assert "one.test" in words
+    assert "two.test" not in words and "localhost" not in words
+
+
+def test_a_teardown_demands_hosts_and_of_all_data_a_confirmation(engine: Engine, tmp_path: Path) -> None:
+    paths = engine.playbooks.paths
+    engine.hull("load", "-i", engine.playbooks.variables["image_docker_archive"])  # type: ignore[arg-type]
+    output = engine.playbooks.run(PLAYBOOKS / "teardown.yml", fails=True)
+    assert "set teardown_hosts to the hosts" in " ".join(output.split())
+
+    variables = {
+        **engine.variables,
+        "teardown_hosts": "localhost",
+        "teardown_state": "purged",
+        "host_command": str(tmp_path / "hull"),
+        # What the role has on the machine that runs the tests is not to be changed.
+        **{name: str(tmp_path / name) for name in ("host_units", "host_venv", "host_sysctl_file", "host_modules_file")},
+    }
+    output = engine.playbooks.run(PLAYBOOKS / "teardown.yml", "-e", json.dumps(variables), fails=True)
+    assert "add -e teardown_confirm=yes" in " ".join(output.split())
+    assert "changed=0 " in output and "ok=0 " in output
+    assert engine.hull("images", "-q")
+
+    engine.play("teardown.yml", variables, "-e", "teardown_confirm=yes")
+    assert not os.path.exists(paths.root) and not os.path.exists(paths.config)
