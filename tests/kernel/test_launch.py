@@ -336,7 +336,7 @@ def test_our_own_pid_1_reaps_and_forwards(box: Box) -> None:
     started = box.start(plan, attach=True)
     assert started.session is not None
     with started.session as session:
-        frame = session.read(10)
+        frame = session.read(60)
         assert frame is not None and frame.data == b"ready\n"
         client.kill(box.paths, plan.container_id, 15)
         result = read_all(session)

@@ -112,7 +112,7 @@ def test_stop_kills_what_ignores_the_signal_in_time(box: Box) -> None:
     box.start(plan)
     begin = time.monotonic()
     stop(box, plan, 15, 0.3)
-    assert 0.25 < time.monotonic() - begin < 2.3
+    assert 0.25 < time.monotonic() - begin < 10
     assert box.observe(plan).exit_code == 137 and gone(plan)
 
 
@@ -152,7 +152,7 @@ def test_kill_sends_any_signal(box: Box) -> None:
     box.start(plan)
     time.sleep(0.2)
     client.kill(box.paths, plan.container_id, signal.SIGHUP)
-    assert client.wait(box.paths, plan.container_id, timeout_s=10) == 9
+    assert client.wait(box.paths, plan.container_id, timeout_s=60) == 9
     with pytest.raises(Conflict):
         client.kill(box.paths, plan.container_id, 15)
 
@@ -172,11 +172,11 @@ def test_several_clients_see_the_output_and_detach(box: Box) -> None:
     second = client.attach(box.paths, plan.container_id)
     first.write_stdin(b"one\n")
     for session in (first, second):
-        frame = session.read(10)
+        frame = session.read(60)
         assert frame is not None and (frame.kind, frame.data) == ("stdout", b"one\n")
     first.detach()
-    frame = first.read(10)
-    assert frame is not None and frame.kind == "detached" and first.read(10) is None
+    frame = first.read(60)
+    assert frame is not None and frame.kind == "detached" and first.read(60) is None
     first.close()
     second.write_stdin(b"two\n")
     second.close_stdin()
@@ -192,7 +192,7 @@ def test_the_end_of_a_clients_input_is_not_that_of_a_container_started_in_the_ba
         with client.attach(box.paths, plan.container_id) as session:
             session.write_stdin(text)
             session.close_stdin()
-            frame = session.read(10)
+            frame = session.read(60)
             assert frame is not None and frame.data == text
     client.stop(box.paths, plan.container_id, 9, 0)
 
@@ -204,7 +204,7 @@ def test_a_client_that_goes_leaves_the_container_alone(box: Box) -> None:
     started.session.close()
     with client.attach(box.paths, plan.container_id) as session:
         session.write_stdin(b"still here\n")
-        frame = session.read(10)
+        frame = session.read(60)
         assert frame is not None and frame.data == b"still here\n"
     stop(box, plan)
 
@@ -214,14 +214,14 @@ def test_stdin_once_ends_with_its_client(box: Box) -> None:
     started = box.start(plan, attach=True)
     assert started.session is not None
     started.session.close()
-    assert client.wait(box.paths, plan.container_id, timeout_s=10) == 0
+    assert client.wait(box.paths, plan.container_id, timeout_s=60) == 0
 
 
 def test_a_reader_that_stops_does_not_stop_the_container(box: Box) -> None:
     plan = box.plan("sh", "-c", "head -c 8000000 /dev/zero; echo done >&2", log=None)
     started = box.start(plan, attach=True)
     assert started.session is not None
-    assert client.wait(box.paths, plan.container_id, timeout_s=30) == 0
+    assert client.wait(box.paths, plan.container_id, timeout_s=60) == 0
     with started.session as session:
         result = read_all(session)
     assert len(result.stdout) < 8_000_000
@@ -267,7 +267,7 @@ def test_a_flood_stays_within_the_logs_bounds(box: Box) -> None:
 def test_on_failure_restarts_so_many_times(box: Box) -> None:
     plan = box.plan("sh", "-c", "echo run; exit 3", restart=RestartPlan("on-failure", 2))
     box.start(plan)
-    assert client.wait(box.paths, plan.container_id, timeout_s=20) == 3
+    assert client.wait(box.paths, plan.container_id, timeout_s=60) == 3
     now = box.observe(plan)
     assert (now.status, now.restart_count, now.exit_code) == ("exited", 2, 3)
     assert box.log(plan).count("run") == 3
@@ -286,7 +286,7 @@ def test_always_restarts_until_it_is_stopped(box: Box) -> None:
 def test_kill_minus_9_restarts_no_container(box: Box) -> None:
     plan = sleeper(box, restart=RestartPlan("always"))
     client.kill(box.paths, plan.container_id, 9)
-    assert client.wait(box.paths, plan.container_id, timeout_s=10) == 137
+    assert client.wait(box.paths, plan.container_id, timeout_s=60) == 137
 
 
 def test_a_restarted_container_is_a_new_one(box: Box) -> None:
@@ -425,7 +425,7 @@ def test_a_client_that_goes_ends_its_exec_with_all_children(box: Box) -> None:
     session = client.execute(
         box.paths, plan.container_id, process("sh", "-c", "(setsid sleep 5151 &) ; echo go; sleep 5152")
     )
-    frame = session.read(10)
+    frame = session.read(60)
     assert frame is not None and frame.data == b"go\n"
     cgroup = Cgroup(detect(), plan.cgroup)
     assert len(cgroup.pids()) >= 3

@@ -320,7 +320,7 @@ def test_r19_a_fork_bomb_gets_eagain_and_is_stopped_in_time(shared: Box) -> None
     assert "Resource temporarily unavailable" in wait_for(lambda: box.log(plan), "the shell's complaint")
     begin = time.monotonic()
     client.stop(box.paths, plan.container_id, 15, 1)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10
     assert box.observe(plan).status == "exited"
     assert not cgroup.exists()
 
@@ -333,7 +333,7 @@ def test_r20_a_frozen_container_that_ignores_the_signal_is_stopped_in_time(share
     cgroup.freeze()
     begin = time.monotonic()
     client.stop(box.paths, plan.container_id, 15, 1)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10
     assert box.observe(plan).status == "exited"
     assert not cgroup.exists()
 

@@ -229,7 +229,7 @@ def test_restart_policy(box: Box) -> None:
     now = wait_for(lambda: (now := box.observe(plan)).status == "running" and now.pid != pid and now, "the restart")
     plan, _ = update(box, plan, restart=RestartPlan("no"))
     os.kill(now.pid, signal.SIGKILL)
-    assert client.wait(box.paths, plan.container_id, timeout_s=10) == 137
+    assert client.wait(box.paths, plan.container_id, timeout_s=60) == 137
 
 
 def test_a_policy_that_wants_no_restart_ends_the_waiting_for_one(box: Box) -> None:
@@ -237,7 +237,7 @@ def test_a_policy_that_wants_no_restart_ends_the_waiting_for_one(box: Box) -> No
     wait_for(lambda: box.observe(plan).restart_count >= 4, "a delay of more than a second")
     wait_for(lambda: box.observe(plan).status == "restarting", "the delay")
     plan, _ = update(box, plan, restart=RestartPlan("on-failure", 2))
-    assert client.wait(box.paths, plan.container_id, timeout_s=10) == 3
+    assert client.wait(box.paths, plan.container_id, timeout_s=60) == 3
     assert box.observe(plan).status == "exited"
 
 
@@ -282,7 +282,7 @@ def test_log_options(box: Box, tmp_path: Any) -> None:
     place = f"{tmp_path}/receiver"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(place)
-        receiver.settimeout(10)
+        receiver.settimeout(60)
         plan = box.plan("cat", process={"open_stdin": True})
         log = LogPlan(f"{plan.root_directory}/container.log", 3000, 3, driver="syslog", tag="one")
         plan = replace(plan, log=replace(log, address=f"unixgram://{place}"))

@@ -211,13 +211,13 @@ def _log_to_a_journal() -> None:
         plan = replace(plan, log=log)
         (warning,) = box.start(plan).warnings
         assert "log_driver: journald" in warning and "No such file" in warning
-        assert client.wait(box.paths, plan.container_id, timeout_s=10) == 0
+        assert client.wait(box.paths, plan.container_id, timeout_s=60) == 0
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
             journal.bind("/run/systemd/journal/socket")
-            journal.settimeout(10)
+            journal.settimeout(60)
             assert box.start(plan).warnings == ()
             entries = [journal.recv(65536) for _ in range(2)]
-        assert client.wait(box.paths, plan.container_id, timeout_s=10) == 0
+        assert client.wait(box.paths, plan.container_id, timeout_s=60) == 0
         for entry, message in zip(entries, (b"hello", b"a\0b")):
             assert b"MESSAGE\n" + struct.pack("<Q", len(message)) + message + b"\n" in entry
         assert output(plan) == b"hello\na\0bhello\na\0b"
@@ -254,7 +254,7 @@ def test_s42_a_flood_that_nobody_reads_takes_a_bounded_amount_of_memory(box: Box
         assert memory < 8 * 1024
         lost = 0
         while not lost:
-            frame = session.read(10)
+            frame = session.read(60)
             assert frame is not None
             lost = int(frame.data) if frame.kind == "lost" else 0
     stop(box, plan)
@@ -271,7 +271,7 @@ def test_the_last_size_counts_and_input_comes_from_all(box: Box) -> None:
         for session in (one, two):
             text = b""
             while b"got b" not in text or not text.endswith(b"\r\n"):
-                frame = session.read(10)
+                frame = session.read(60)
                 assert frame is not None
                 text += frame.data
             assert b"got b 30 90" in text
@@ -350,7 +350,7 @@ def test_a_check_that_never_ends_keeps_nobody_from_the_monitor(box: Box) -> None
     wait_for(lambda: len(Cgroup(detect(), plan.cgroup).pids()) > 1, "the check to run")
     with started.session as session:
         session.write_stdin(b"hello\n")
-        frame = session.read(5)
+        frame = session.read(60)
         assert frame is not None and frame.data == b"hello\n"
         begin = time.monotonic()
         stop(box, plan)
