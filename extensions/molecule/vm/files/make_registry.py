@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: the hull.engine authors
-"""What a registry has on its disk that serves the scenario's images, as a tar archive for the machines.
+"""A registry on loopback that serves the scenario's images, as a tar archive for the root of a machine.
 
     make_registry.py DESTINATION.tar
 
 `demo/web:1` and `demo/web:2` are busybox with another page each; `demo/large:1` has four layers of 6 MB that don't
-compress, so that a pull takes long enough to cut the power in the middle of it.
+compress, so that a pull takes long enough to cut the power in the middle of it. `registry.service` serves them at
+127.0.0.1:5000.
 """
 
 from __future__ import annotations
 
+import io
 import random
 import sys
 import tarfile
@@ -22,6 +24,20 @@ from tests.support.images import File, busybox_image, make_image
 from tests.support.registry import running_registry
 
 LAYERS, LAYER_BYTES = 4, 6 * 1024 * 1024
+FILES = {
+    "srv/registry/config.yml": """\
+version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: /srv/registry/data}}
+http: {addr: "127.0.0.1:5000"}
+""",
+    "etc/systemd/system/registry.service": """\
+[Service]
+ExecStart=/usr/bin/docker-registry serve /srv/registry/config.yml
+[Install]
+WantedBy=multi-user.target
+""",
+}
 
 
 def main(destination: str) -> None:
@@ -34,7 +50,11 @@ def main(destination: str) -> None:
             registry.push("demo/web", version, busybox_image({"srv/www/index.html": page}))
         registry.push("demo/large", "1", large)
         with tarfile.open(destination, "w") as archive:
-            archive.add(Path(registry.log).parent / "data", "data")
+            archive.add(Path(registry.log).parent / "data", "srv/registry/data")
+            for name, text in FILES.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(text)
+                archive.addfile(member, io.BytesIO(text.encode()))
 
 
 if __name__ == "__main__":
