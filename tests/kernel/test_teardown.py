@@ -9,16 +9,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
-from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import set_up, tear_down
+from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import set_up, stop, tear_down
+from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import detect
+from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroups import Cgroup, remove_if_empty
+from ansible_collections.hull.engine.plugins.module_utils._runtime.spawners import cgroups_of_spawners, find_spawners
 
 from tests.support.fingerprint import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
+VICTIM = "hull-teardown-test"
+PRETEND = "printf hull-spawner > /proc/$$/comm; echo; read end"
 
 
 @pytest.fixture
@@ -79,3 +86,52 @@ def test_an_interrupted_removal_is_finished(engine):
     os.makedirs(engine.paths.root + ".removing-12345678/layers")
     assert tear_down(engine).changed
     assert os.listdir(os.path.dirname(engine.paths.root)) == []
+
+
+@contextmanager
+def _process(*argv: str, user: int = 0) -> Iterator[int]:
+    """The pid of a process that has said that it is ready, and ends with the context."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, user=user) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def victim(engine):
+    """Somebody's cgroup, of the engine's own name, with a process in it."""
+    place = f"{VICTIM}/{engine.paths.cgroup}"
+    cgroup = Cgroup(detect(), f"{place}/service")
+    cgroup.create({})
+    with _process("/bin/sh", "-c", "echo; exec sleep 300") as pid:
+        cgroup.attach(pid)
+        yield pid
+        cgroup.kill()
+    cgroup.remove()
+    for path in (place, VICTIM):
+        remove_if_empty(detect(), path)
+
+
+@pytest.mark.parametrize("user", [0, 65534])
+@pytest.mark.parametrize("place", ["", "/{own}", ".", "..", "../{own}"])
+def test_nobody_can_name_a_cgroup_to_be_killed(engine, victim, user, place):
+    place = (place if place.startswith(".") else VICTIM + place).format(own=engine.paths.cgroup)
+    set_up(engine)
+    with _process("/bin/sh", "-c", PRETEND, f"{engine.paths.run}/spawner.x.sock", place, user=user) as pretender:
+        assert Path(f"/proc/{pretender}/comm").read_text() == "hull-spawner\n"
+        assert find_spawners(engine.paths) == [] and cgroups_of_spawners(engine.paths) == set()
+        stop(engine)
+        tear_down(engine, force=True)
+        assert os.path.exists(f"/proc/{pretender}/exe")
+    assert victim in Cgroup(detect(), f"{VICTIM}/{engine.paths.cgroup}/service").pids()
+
+
+def test_a_spawner_is_known_by_the_cgroup_that_it_is_in(engine):
+    _start_container(engine)
+    (spawner,) = find_spawners(engine.paths)
+    assert Path(f"/proc/{spawner}/comm").read_text() == "hull-spawner\n"
+    assert cgroups_of_spawners(engine.paths) == {engine.paths.cgroup}
+    assert stop(engine).changed and not os.path.exists(f"/proc/{spawner}/exe")
