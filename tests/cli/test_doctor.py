@@ -491,6 +491,23 @@ def test_a_monitor_that_was_killed_with_its_spawner_is_replaced(engine: Hull) ->
     assert engine("exec", "web", "echo", "here") == "here\n"
 
 
+def test_who_only_calls_itself_a_spawner_hides_nothing(hull: Hull) -> None:
+    hull("run", "--network", "none", "busybox", "true")
+    (pid,) = map(int, attempt("pgrep", "-f", f"{hull.paths.run}/spawner").split())
+    (place,) = Path(hull.paths.run).glob("spawner.*.sock")
+    (code,) = Path(hull.paths.launch).glob("*")
+    old = code.rename(code.with_name(UNKNOWN[:16]))
+    os.kill(pid, signal.SIGKILL)
+    pretend = ["/bin/sh", "-c", "printf hull-spawner > /proc/$$/comm; echo; read end", place, old, hull.paths.cgroup]
+    with subprocess.Popen(pretend, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=65534) as pretender:
+        assert pretender.stdout is not None and pretender.stdout.readline() == b"\n"
+        found = {(item["kind"], item["where"]) for item in findings(hull)}
+        assert found == {("run-time", str(place)), ("run-time", str(old)), ("cgroup", hull.paths.cgroup)}
+        assert all(item["fixed"] for item in findings(hull, "--fix")) and pretender.poll() is None
+        pretender.kill()
+    assert findings(hull) == []
+
+
 def process_is_gone(pid: int) -> bool:
     try:
         return process_state(pid) in "ZX"

@@ -10,6 +10,7 @@ from functools import partial
 from .._base.errors import Conflict
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import Cgroup
+from .doctor_run import is_spawner_there
 from .findings import Finding
 
 TYPE_CHECKING = False
@@ -61,11 +62,10 @@ def _empty_parents(view: View) -> Iterator[Finding]:
     """The engine's cgroup with its supervisor's, where a spawner was killed: one that ends by itself removes them."""
     from .._kernel.cgroup_search import find_cgroups
     from .._kernel.cgroups import remove_if_empty
-    from .._runtime.spawners import find_spawners
 
     for path in filter(view.is_own_cgroup, find_cgroups(view.host, lambda name: name == view.paths.cgroup)):
         below = [found for paths in view.cgroups.values() for found in paths if found.startswith(f"{path}/")]
-        if not below and not Cgroup(view.host, f"{path}/supervisor").pids() and not find_spawners(view.paths):
+        if not below and not Cgroup(view.host, f"{path}/supervisor").pids() and not is_spawner_there(view.paths):
             yield Finding(
                 "cgroup",
                 path,

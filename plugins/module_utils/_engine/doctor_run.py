@@ -38,15 +38,24 @@ def look_at_modes(paths: Paths) -> Iterator[Finding]:
 def look_at_run(view: View) -> Iterator[Finding]:
     """Sockets that nobody serves, and launch code that nobody runs."""
     commands = _spawners(view.paths)
-    for name in names_in(view.paths.run):
-        path = f"{view.paths.run}/{name}"
-        if name.startswith("spawner.") and name.endswith(".sock") and not _is_served(path, commands):
+    for path in _sockets(view.paths):
+        if not any(path in command for command in commands) and not _is_served(path):
             yield Finding("run-time", path, "no spawner serves this socket", "remove it", partial(_drop, path))
     used = {*commands, *_finishers(view)}
     for name in names_in(view.paths.launch):
         path = f"{view.paths.launch}/{name}"
         if not _is_used(path, name, used):
             yield Finding("run-time", path, "no spawner runs this code", "remove it", partial(_remove_tree, path))
+
+
+def is_spawner_there(paths: Paths) -> bool:
+    """Whether a spawner runs or has just been started: its socket is there before it is."""
+    return any(map(_is_served, _sockets(paths)))
+
+
+def _sockets(paths: Paths) -> list[str]:
+    names = names_in(paths.run)
+    return [f"{paths.run}/{name}" for name in names if name.startswith("spawner.") and name.endswith(".sock")]
 
 
 def _spawners(paths: Paths) -> list[str]:
@@ -68,11 +77,9 @@ def _finishers(view: View) -> Iterator[str]:
             continue
 
 
-def _is_served(path: str, commands: list[str]) -> bool:
+def _is_served(path: str) -> bool:
     from .._runtime.spawner_start import connect_to
 
-    if any(path in command for command in commands):
-        return True
     connection = connect_to(path)
     if connection is None:
         return False
@@ -97,7 +104,7 @@ def _drop(path: str) -> None:
     lock_fd = os.open(f"{os.path.dirname(path)}/spawner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         flock(lock_fd, LOCK_EX)
-        if not _is_served(path, []):
+        if not _is_served(path):
             os.unlink(path)
     except FileNotFoundError:
         pass
