@@ -27,7 +27,7 @@ options:
       - If not given, the environment variable E(HULL_CONFIG) decides, else it is V(/etc/hull).
     type: path
 requirements:
-  - Linux 5.11 or newer with overlayfs, and root
+  - Linux 5.10 or newer with overlayfs, and root
   - Python 3.9 or newer on the managed host, nothing else
 notes:
   - The engine travels with the module. No daemon runs on the host, and no package has to be installed.

@@ -11,7 +11,12 @@ short_description: Refuse a host that can't run containers
 description:
   - Fails where the host lacks what containers need, and tells everything that is in the way with its cure. For the
     beginning of a play; the role P(hull.engine.host#role) begins with it.
-  - A file system for the state directory is tried, in a directory of its own that is removed again.
+  - Looks for a kernel of 5.10 or newer with overlayfs and seccomp, control groups with the controllers of
+    O(controllers), the capabilities of root in the host's own user namespace, and free space. What containers can do
+    without, such as swap accounting, is no reason to fail; M(hull.engine.engine_info) tells that.
+  - Whether the file system of the state directory can have the writable layer of overlayfs is tried, in a directory that
+    is removed again. Where O(hull_root) does not exist yet, the nearest directory above it is looked at.
+  - Firewalls are not looked at; M(hull.engine.engine_info) does that.
 extends_documentation_fragment:
   - hull.engine.engine
   - hull.engine.engine.info_attributes
@@ -25,7 +30,7 @@ options:
     default: [cpu, cpuset, io, memory, pids]
   min_free_bytes:
     description:
-      - How much has to be free on the file system of the state directory, in bytes.
+      - How much has to be free on the file system of the state directory, in bytes. V(0) asks for nothing.
     type: int
     default: 0
   writable_layers:
@@ -36,7 +41,8 @@ options:
     default: true
   kernel_modules:
     description:
-      - Kernel modules to look for; those that are installed and not loaded are returned.
+      - Kernel modules to look for; those that are installed and not loaded are returned in RV(unloaded_modules).
+        A missing one is no reason to fail.
     type: list
     elements: str
     default: []
@@ -49,13 +55,27 @@ author:
 EXAMPLES = r"""
 - name: Go on only where containers can run
   hull.engine.host_check:
-    min_free_bytes: 10737418240
+    min_free_bytes: 10737418240 # 10 GiB
+
+- name: See what is in the way, and go on
+  hull.engine.host_check:
+    controllers: [memory, pids]
+  register: checked
+  failed_when: false
+
+- name: Tell it
+  ansible.builtin.debug:
+    msg: "{{ item.what }}: {{ item.why }}; {{ item.cure }}"
+  loop: "{{ checked.problems }}"
+  loop_control:
+    label: "{{ item.what }}"
 """
 
 RETURN = r"""
 problems:
   description:
-    - What is in the way, the most important first. Each has C(what), C(why) and C(cure).
+    - What is in the way, the most important first. Each has C(what), C(why) and C(cure). Empty where the task does
+      not fail.
   returned: always
   type: list
   elements: dict
