@@ -19,6 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Conflict
+from ansible_collections.hull.engine.plugins.module_utils._engine import containers
+from ansible_collections.hull.engine.plugins.module_utils._engine.doctor import examine
+from ansible_collections.hull.engine.plugins.module_utils._engine.doctor_view import stopped
+from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
+from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import detect
+from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroups import Cgroup
+from ansible_collections.hull.engine.plugins.module_utils._store.locks import is_locked
 
 from tests.cli.conftest import Hull, engine_in, wait_until
 from tests.support.registry import RunningRegistry
@@ -489,6 +497,133 @@ def test_a_monitor_that_was_killed_with_its_spawner_is_replaced(engine: Hull) ->
     assert after["pid"] == before["pid"] and after["monitor_pid"] != before["monitor_pid"]
     assert not process_is_gone(after["monitor_pid"])
     assert engine("exec", "web", "echo", "here") == "here\n"
+
+
+def test_a_container_with_neither_record_nor_state_keeps_its_files(engine: Hull) -> None:
+    pid, name = state_of(engine, "web")["pid"], id_of(engine, "web")
+    state = Path(engine.paths.container_run(name), "state.json")
+    rows, text = sql(engine, "SELECT * FROM containers WHERE id = ?", name), state.read_text()
+    sql(engine, "DELETE FROM containers WHERE id = ?", name)
+    state.unlink()
+    try:
+        found = findings(engine, "--fix")
+        assert any(item["kind"] == "cgroup" and str(pid) in item["what"] and not item["fixable"] for item in found)
+        assert os.path.isdir(f"{engine.paths.container(name)}/upper") and state.parent.is_dir()
+        assert process_state(pid) in "SR"
+    finally:
+        state.write_text(text)
+        sql(engine, f"INSERT INTO containers VALUES ({', '.join('?' * len(rows[0]))})", *rows[0])
+    assert [item for item in findings(engine, "--fix") if not item["fixed"]] == []
+
+
+def mends(hull: Hull, kind: str, where: str) -> list[Callable[[], object]]:
+    """What would mend the findings of a kind, after one look."""
+    found = [found for found in examine(Engine(hull.paths)) if found.kind == kind and where in found.where]
+    return [finding.mend for finding in found if finding.mend is not None]
+
+
+def refuses(mend: Callable[[], object]) -> None:
+    with pytest.raises(Conflict, match="by now"):
+        mend()
+
+
+def test_a_container_that_turns_out_to_live_keeps_its_files(engine: Hull, clean_kernel: None) -> None:
+    files, written = files_without_container(engine), written_files_without_container(engine)
+    places = [files[1], written[1], run_directory_of_nobody(engine)[1]]
+    (bury,), (keep,), (remove,) = (
+        mends(engine, *files[:2]),
+        mends(engine, *written[:2]),
+        mends(engine, "run-time", UNKNOWN),
+    )
+    for name, doomed in ((UNKNOWN, (bury, remove)), (UNKNOWN[::-1], (keep,))):
+        cgroup = Cgroup(detect(), f"{engine.paths.cgroup}/{name}")
+        cgroup.create({})
+        with subprocess.Popen(["sleep", "300"]) as process:
+            try:
+                cgroup.attach(process.pid)
+                for mend in doomed:
+                    refuses(mend)
+            finally:
+                process.kill()
+        cgroup.remove()
+    assert all(map(os.path.isdir, places))
+    assert [item for item in findings(engine, "--fix") if not item["fixed"]] == []
+    assert not any(map(os.path.isdir, places))
+
+
+def test_a_bridge_that_is_needed_by_now_is_left_alone(engine: Hull, clean_kernel: None) -> None:
+    kind, name, is_gone = bridge_without_network(engine)
+    (mend,) = mends(engine, kind, name)
+    link_of_a_container_that_has_ended(engine)
+    sh("ip", "link", "set", link_of(engine, "off"), "master", name)
+    refuses(mend)
+    sh("ip", "link", "set", link_of(engine, "off"), "nomaster")
+    sql(engine, "INSERT INTO networks VALUES ('extra', ?, '10.99.98.0/24', '10.99.98.1')", name)
+    refuses(mend)
+    sql(engine, "DELETE FROM networks WHERE name = 'extra'")
+    mend()
+    assert is_gone()
+
+
+def test_a_link_that_was_made_anew_is_left_alone(engine: Hull, clean_kernel: None) -> None:
+    kind, name, _is_gone = link_of_a_container_that_has_ended(engine)
+    (mend,) = mends(engine, kind, name)
+    sh("ip", "link", "delete", name)
+    link_of_a_container_that_has_ended(engine)
+    mend()
+    assert os.path.exists(f"/sys/class/net/{name}")
+
+
+def test_a_link_of_a_container_that_runs_by_now_is_left_alone(hull: Hull) -> None:
+    hull("create", "--name", "off", "--network", "none", "busybox", "sleep", "1000")
+    kind, name, is_gone = link_of_a_container_that_has_ended(hull)
+    (mend,) = mends(hull, kind, name)
+    hull("start", "off")
+    refuses(mend)
+    assert not is_gone()
+    hull("stop", "-t", "0", "off")
+    mend()
+    assert is_gone()
+
+
+def test_a_port_whose_address_a_container_has_by_now_is_left_alone(engine: Hull) -> None:
+    kind, where, is_gone = port_that_leads_nowhere(engine)
+    (mend,) = mends(engine, kind, where)
+    sql(engine, "INSERT INTO leases VALUES ('bridge', '10.1.2.3', ?)", id_of(engine, "apart"))
+    refuses(mend)
+    assert not is_gone()
+    sql(engine, "DELETE FROM leases WHERE address = '10.1.2.3'")
+    mend()
+    assert is_gone()
+
+
+def test_rules_of_networks_that_there_are_by_now_are_left_alone(hull: Hull) -> None:
+    hull("run", "--name", "off", "-p", f"{ADDRESS}::80", "busybox", "true")
+    hull("rm", "off")
+    (network,) = sql(hull, "SELECT * FROM networks")
+    sql(hull, "DELETE FROM networks")
+    (mend,) = mends(hull, "rules", table_of(hull))
+    sql(hull, f"INSERT INTO networks VALUES ({', '.join('?' * len(network))})", *network)
+    refuses(mend)
+    assert "dport map @published" in sh("nft", "list", "table", "ip", table_of(hull))
+    assert findings(hull) == []
+
+
+def test_a_container_that_was_renamed_meanwhile_is_held_by_its_new_name(engine: Hull) -> None:
+    record = containers.find(Engine(engine.paths), "off")
+    engine("rename", "off", "renamed")
+    try:
+        with stopped(Engine(engine.paths), record):
+            assert is_locked(engine.paths, "container", "renamed")
+        assert not is_locked(engine.paths, "container", "renamed")
+    finally:
+        engine("rename", "renamed", "off")
+    with (
+        pytest.raises(Conflict, match="runs by now"),
+        stopped(Engine(engine.paths), containers.find(Engine(engine.paths), "web")),
+    ):
+        pass
+    assert not is_locked(engine.paths, "container", "web")
 
 
 def test_who_only_calls_itself_a_spawner_hides_nothing(hull: Hull) -> None:

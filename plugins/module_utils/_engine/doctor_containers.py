@@ -11,7 +11,7 @@ from .._base.errors import Conflict, Damaged
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import Cgroup
 from .._runtime import state
-from .doctor_view import Stopped, is_id, names_in
+from .doctor_view import is_id, names_in, refuse_living, stopped
 from .findings import Finding
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ def _damaged_record(view: View, patient: Patient) -> Finding:
 
 
 def _forget(engine: Engine, record: ContainerRecord) -> None:
-    with Stopped(engine, record), engine.records.transaction():
+    with stopped(engine, record), engine.records.transaction():
         engine.records.delete_container(record.id)
         set_aside(engine.paths, engine.paths.container(record.id))
 
@@ -99,7 +99,7 @@ def _make_files(engine: Engine, record: ContainerRecord, plan: LaunchPlan) -> No
     from .creation import describe_root
 
     directory = engine.paths.container(record.id)
-    with Stopped(engine, record):
+    with stopped(engine, record):
         os.makedirs(directory, 0o700, exist_ok=True)
         for name in _PARTS:
             if not os.path.isdir(f"{directory}/{name}"):
@@ -177,7 +177,7 @@ def _remains(view: View, patient: Patient, plan: LaunchPlan) -> Iterator[Finding
 def _reconcile(engine: Engine, record: ContainerRecord, plan: LaunchPlan) -> None:
     from .._runtime.reconcile import reconcile
 
-    with Stopped(engine, record):
+    with stopped(engine, record):
         pids = Cgroup(detect(), plan.cgroup).pids()
         if pids:
             raise Conflict(f"mend container {record.name}: processes live in its cgroup by now")
@@ -195,7 +195,7 @@ def _strangers(view: View) -> Iterator[Finding]:
 def _directories_without_record(view: View) -> Iterator[Finding]:
     for name in names_in(os.path.dirname(view.paths.container(""))):
         directory = view.paths.container(name)
-        if not is_id(name) or name in view.strangers or os.path.exists(creation_mark(view.paths, name)):
+        if not is_id(name) or view.is_living(name) or os.path.exists(creation_mark(view.paths, name)):
             continue
         # asked anew: one that has just been made had its directory before its record
         if view.database is None or view.database.container(name) is not None or not os.path.isdir(directory):
@@ -203,9 +203,9 @@ def _directories_without_record(view: View) -> Iterator[Finding]:
         what = "no record speaks of this container"
         if names_in(f"{directory}/upper"):
             cure = f"set it aside in {lost_directory(view.paths)}, since something was written in it"
-            yield Finding("files", directory, what, cure, partial(set_aside, view.paths, directory))
+            yield Finding("files", directory, what, cure, partial(_keep, view.paths, name))
         else:
-            yield Finding("files", directory, what, "remove it", partial(_bury, view.paths, directory))
+            yield Finding("files", directory, what, "remove it", partial(_bury, view.paths, name))
 
 
 def creation_mark(paths: Paths, container_id: str) -> str:
@@ -215,30 +215,28 @@ def creation_mark(paths: Paths, container_id: str) -> str:
     return f"{paths.temporary}/{container_id}{MARK}"
 
 
-def _bury(paths: Paths, directory: str) -> None:
+def _keep(paths: Paths, container_id: str) -> None:
+    refuse_living(paths, container_id)
+    set_aside(paths, paths.container(container_id))
+
+
+def _bury(paths: Paths, container_id: str) -> None:
     from .._store.removal import bury, empty_graves
 
-    empty_graves([bury(paths, directory)])
+    refuse_living(paths, container_id)
+    empty_graves([bury(paths, paths.container(container_id))])
 
 
 def _run_directories_without_record(view: View) -> Iterator[Finding]:
     for name in view.run_directories:
-        if name in view.patients or name in view.strangers:
+        if name in view.patients or view.is_living(name):
             continue
-        directory = view.paths.container_run(name)
-        yield Finding(
-            "run-time",
-            directory,
-            "no container that runs has this directory",
-            "remove it",
-            partial(_remove_run_directory, view, name, directory),
-        )
+        what, mend = "no container that runs has this directory", partial(_remove_run_directory, view.paths, name)
+        yield Finding("run-time", view.paths.container_run(name), what, "remove it", mend)
 
 
-def _remove_run_directory(view: View, name: str, directory: str) -> None:
+def _remove_run_directory(paths: Paths, container_id: str) -> None:
     from .._store.files import remove_tree
 
-    found = state.read_state(directory)
-    if found and (state.init_alive(found) or state.monitor_alive(found)):
-        raise Conflict(f"remove {directory}: container {name[:12]} runs by now")
-    remove_tree(directory)
+    refuse_living(paths, container_id)
+    remove_tree(paths.container_run(container_id))

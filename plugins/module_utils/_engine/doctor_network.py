@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
 from .._base.errors import Conflict, SyscallError, Unsupported
@@ -14,20 +15,21 @@ from .._net.addresses import prefix_length, to_text
 from .._net.bridges import bridge_name, ensure_bridge, is_ours, link_alias, table_name
 from .._runtime.state import observe
 from .._store.records import LeaseRecord, NetworkRecord
-from .doctor_view import Stopped
+from .containers import Held
+from .doctor_view import stopped
 from .findings import Finding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._base.paths import Paths
     from .._base.ports import PortPlan
     from .._kernel.nftables import Published
     from .._kernel.rtnetlink import Link
     from .._runtime.launch_plan import LaunchPlan, NetworkPlan
     from .._store.database import Database
     from .doctor_view import Patient, View
+    from .engine import Engine
 
 _ALIAS = "hull:"
 _IP_FORWARD = "/proc/sys/net/ipv4/ip_forward"
@@ -115,21 +117,35 @@ def _unrecorded_bridges(view: View, networks: list[NetworkRecord], links: dict[s
             cure = f"end what is behind {' '.join(ports)}, then look again"
             yield Finding("bridge", link.name, what, cure)
         else:
-            yield Finding("bridge", link.name, what, "remove it", partial(_remove_bridge, view.paths, link.name))
+            yield Finding("bridge", link.name, what, "remove it", partial(_remove_bridge, view.engine, link.name))
 
 
-def _remove_bridge(paths: Paths, name: str) -> None:
-    from .._kernel.namespaces import lock_namespace
+def _remove_bridge(engine: Engine, name: str) -> None:
     from .._net.forwarding import remove_bridge_link
 
-    fd = lock_namespace("net")
-    try:
-        with Route() as route:
-            link = route.link(name)
-            if link is not None and link.kind == "bridge" and link.alias == link_alias(paths):
-                remove_bridge_link(route, link)
-    finally:
-        os.close(fd)
+    with _networks(engine) as networks, Route() as route:
+        links = {link.name: link for link in route.links()}
+        link = links.get(name)
+        if link is None or link.kind != "bridge" or link.alias != link_alias(engine.paths):
+            return
+        if any(network.bridge == name for network in networks):
+            raise Conflict(f"remove bridge {name}: a network has it by now")
+        if any(other.master == link.index for other in links.values()):
+            raise Conflict(f"remove bridge {name}: something is plugged into it by now")
+        remove_bridge_link(route, link)
+
+
+@contextmanager
+def _networks(engine: Engine) -> Iterator[list[NetworkRecord]]:
+    """The networks that there are now; nobody makes another meanwhile."""
+    from .._kernel.namespaces import lock_namespace
+
+    with ExitStack() as stack:
+        stack.callback(os.close, lock_namespace("net"))
+        database = engine.database()
+        if database is not None:
+            stack.enter_context(database.transaction())
+        yield database.networks() if database is not None else []
 
 
 def _links(view: View, networks: list[NetworkRecord], links: dict[str, Link]) -> Iterator[Finding]:
@@ -157,7 +173,7 @@ def _links(view: View, networks: list[NetworkRecord], links: dict[str, Link]) ->
             continue
         if (container_id in view.patients or link.master in own) and not _is_shared(view, container_id):
             what = f"container {container_id[:12]}, whose link this was, does not run"
-            yield Finding("link", link.name, what, "remove it", partial(_delete, link.name))
+            yield Finding("link", link.name, what, "remove it", partial(_remove_link, view, container_id, link))
 
 
 def _is_shared(view: View, container_id: str) -> bool:
@@ -175,15 +191,23 @@ def _plug(name: str, bridge: str) -> None:
         route.plug(link.index, master)
 
 
-def _delete(name: str) -> None:
+def _remove_link(view: View, container_id: str, found: Link) -> None:
+    """Remove what was found, not what a container that is started meanwhile gets: that has the same name and alias."""
+    patient = view.patients.get(container_id)
+    with nullcontext() if patient is None else stopped(view.engine, patient.record), Route() as route:
+        link = route.link(found.name)
+        if link is not None and (link.index, link.alias) == (found.index, found.alias):
+            _delete_link(route, link)
+
+
+def _delete_link(route: Route, link: Link) -> None:
     from errno import ENODEV
 
-    with Route() as route:
-        try:
-            route.delete_link(name)
-        except SyscallError as error:
-            if error.errno != ENODEV:
-                raise
+    try:
+        route.delete_link(link.index)
+    except SyscallError as error:
+        if error.errno != ENODEV:
+            raise
 
 
 def _leases(view: View, database: Database, networks: list[NetworkRecord]) -> Iterator[Finding]:
@@ -256,13 +280,17 @@ def _rules(view: View, nft: Nft, networks: list[NetworkRecord]) -> Iterator[Find
         return
     if not networks and not view.has_unknown_life and nft.is_own_table(table):
         what = "the engine has no network"
-        yield Finding("rules", f"nftables table ip {table}", what, "remove it", partial(_delete_table, table))
+        yield Finding(
+            "rules", f"nftables table ip {table}", what, "remove it", partial(_delete_table, view.engine, table)
+        )
         return
     yield from _ports(view, nft.published(table), table)
 
 
-def _delete_table(table: str) -> None:
-    with Nft() as nft:
+def _delete_table(engine: Engine, table: str) -> None:
+    with _networks(engine) as networks, Nft() as nft:
+        if networks:
+            raise Conflict(f"delete nftables table ip {table}: the engine has networks by now")
         nft.delete_table(table)
 
 
@@ -309,9 +337,26 @@ def _publish(view: View, patient: Patient, table: str, port: PortPlan, address: 
 
 
 def _unpublish(view: View, owner: Patient | None, table: str, port: Published) -> None:
-    if owner is None or owner.now.is_up:  # the address is nobody's, or a running container's that has other ports
-        with Nft() as nft:
+    """Remove a port from the table: a container's that does not run, one that a running container does not publish,
+    or one whose address is nobody's. What publishes ports is held off meanwhile: the container's start, or the lease of
+    the address."""
+    if owner is None:
+        with _unleased(view.engine, port.address), Nft() as nft:
             nft.unpublish(table, port, port.address)
         return
-    with Stopped(view.engine, owner.record), Nft() as nft:
+    hold = Held if owner.now.is_up else stopped
+    with hold(view.engine, owner.record), Nft() as nft:
         nft.unpublish(table, port, port.address)
+
+
+@contextmanager
+def _unleased(engine: Engine, address: str) -> Iterator[None]:
+    """An address that no container has, and that none gets meanwhile."""
+    database = engine.database()
+    with ExitStack() as stack:
+        if database is not None:
+            stack.enter_context(database.transaction())
+            leases = [lease for network in database.networks() for lease in database.leases(network.name)]
+            if any(lease.address == address for lease in leases):
+                raise Conflict(f"unpublish ports of {address}: a container has this address by now")
+        yield

@@ -9,6 +9,7 @@ without a record.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from .._base.cgroup_paths import is_in_slice
 from .._base.engine_file import own_cgroup
@@ -19,7 +20,8 @@ from .._kernel.cgroup_host import detect
 from .._kernel.cgroup_search import find_cgroups
 from .._kernel.cgroups import Cgroup
 from .._runtime import state
-from .._store.locks import is_locked, lock
+from .._store.locks import is_locked
+from .containers import Held
 from .declared import plan_of
 
 TYPE_CHECKING = False
@@ -27,16 +29,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from .._base.paths import Paths
     from .._kernel.cgroup_host import CgroupHost
     from .._runtime.launch_plan import LaunchPlan
     from .._runtime.state import RunState
     from .._store.database import Database
-    from .._store.locks import Lock
     from .._store.records import ContainerRecord
     from .engine import Engine
 
 _ID_LENGTH = 64
-_LOCK_TIMEOUT_S = 10
 
 
 class Patient(Value):
@@ -81,8 +82,8 @@ class View:
 
     def _strangers(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in self.run_directories:
-            found = state.read_state(self.paths.container_run(name))
-            if name not in self.patients and found and (state.init_alive(found) or state.monitor_alive(found)):
+            found = _living_state(self.paths, name)
+            if name not in self.patients and found:
                 yield name, found
 
     def processes(self, container_id: str) -> tuple[int, ...]:
@@ -122,24 +123,30 @@ class View:
         return container_id in self.strangers or bool(self.processes(container_id))
 
 
-class Stopped:
-    """`with Stopped(engine, record):` a container that does not run, and that nobody starts meanwhile.
+@contextmanager
+def stopped(engine: Engine, record: ContainerRecord) -> Iterator[None]:
+    """`with stopped(engine, record):` a container that does not run, and that nobody starts meanwhile.
 
-    Raises Conflict where it runs, Timeout where somebody works on it.
+    Raises Conflict where it runs, NotFound where it was removed, Timeout where somebody works on it.
     """
+    with Held(engine, record) as now:
+        if state.observe(engine.paths, now.id).is_up:
+            raise Conflict(f"mend container {now.name}: it runs by now")
+        yield
 
-    def __init__(self, engine: Engine, record: ContainerRecord) -> None:
-        self._engine, self._record = engine, record
-        self._lock: Lock = lock(engine.paths, "container", record.name, timeout_s=_LOCK_TIMEOUT_S)
 
-    def __enter__(self) -> None:
-        self._lock.__enter__()
-        if state.observe(self._engine.paths, self._record.id).is_up:
-            self._lock.__exit__(None, None, None)
-            raise Conflict(f"mend container {self._record.name}: it runs by now")
+def refuse_living(paths: Paths, container_id: str) -> None:
+    """Look anew at a container without a record. Raises Conflict where it lives."""
+    host = detect()
+    cgroups = find_cgroups(host, lambda name: name == container_id)
+    if _living_state(paths, container_id) or any(pids_in_cgroup(host, path) for path in cgroups):
+        raise Conflict(f"remove what container {container_id[:12]} needs: it lives by now")
 
-    def __exit__(self, *_error: object) -> None:
-        self._lock.__exit__(None, None, None)
+
+def _living_state(paths: Paths, container_id: str) -> dict[str, Any] | None:
+    """The run-time state of a container whose first process or monitor lives."""
+    found = state.read_state(paths.container_run(container_id))
+    return found if found and (state.init_alive(found) or state.monitor_alive(found)) else None
 
 
 def pids_in_cgroup(host: CgroupHost, path: str) -> list[int]:
