@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,14 @@ from ansible_collections.hull.engine.plugins.module_utils._base.paths import Pat
 from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
 from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import set_up, stop, tear_down
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_host import detect
+from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroup_search import find_cgroups
 from ansible_collections.hull.engine.plugins.module_utils._kernel.cgroups import Cgroup, remove_if_empty
 from ansible_collections.hull.engine.plugins.module_utils._runtime.spawners import cgroups_of_spawners, find_spawners
 
 from tests.support.fingerprint import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
+PARENT = "teardown-test"
 VICTIM = "hull-teardown-test"
 PRETEND = "printf hull-spawner > /proc/$$/comm; echo; read end"
 
@@ -39,12 +42,12 @@ def engine():
     shutil.rmtree(directory)
 
 
-def _start_container(engine: Engine) -> None:
+def _start_container(engine: Engine, *options: str) -> None:
     archive = f"{os.path.dirname(engine.paths.root)}/rootfs.tar.gz"
     hull = [f"{ROOT}/bin/hull", "--root", engine.paths.root, "--run", engine.paths.run]
     subprocess.run([sys.executable, f"{ROOT}/playbooks/files/pack_rootfs.py", archive], check=True)
     subprocess.run([*hull, "import", archive, "small:1"], check=True, stdout=subprocess.DEVNULL)
-    run = ["run", "-d", "-p", "127.0.0.1::80", "--restart", "always", "small:1", "/bin/sleep", "300"]
+    run = ["run", "-d", "-p", "127.0.0.1::80", "--restart", "always", *options, "small:1", "/bin/sleep", "300"]
     subprocess.run([*hull, *run], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -86,6 +89,31 @@ def test_an_interrupted_removal_is_finished(engine):
     os.makedirs(engine.paths.root + ".removing-12345678/layers")
     assert tear_down(engine).changed
     assert os.listdir(os.path.dirname(engine.paths.root)) == []
+
+
+def test_a_directory_behind_a_link_is_emptied_and_the_link_goes(engine):
+    place = Path(engine.paths.root).with_name("elsewhere")
+    (place / "layers" / "one").mkdir(parents=True)
+    (place / "file").touch()
+    os.symlink(place, engine.paths.root)
+    assert tear_down(engine).changed
+    assert not os.path.lexists(engine.paths.root) and list(place.iterdir()) == []
+    os.symlink(place / "gone", engine.paths.root)
+    assert tear_down(engine).changed and not os.path.lexists(engine.paths.root)
+
+
+@pytest.mark.parametrize("launch", ["{", "{}", "[]"])
+@pytest.mark.parametrize("end", [stop, partial(tear_down, force=True)])
+def test_a_container_whose_record_cannot_be_read_is_ended(engine, launch, end):
+    _start_container(engine, "--cgroup-parent", f"/{PARENT}")
+    (record,) = engine.records.containers()
+    (cgroup,) = find_cgroups(detect(), record.id.__eq__)
+    with engine.records.transaction():
+        engine.records.update_container(record.id, launch=launch)
+    (pid, *_) = Cgroup(detect(), cgroup).pids()
+    assert end(engine).changed
+    assert not os.path.exists(f"/proc/{pid}/exe") and find_cgroups(detect(), {record.id, PARENT}.__contains__) == []
+    assert not any("cgroup" in line for line in kernel(engine.paths.root)) and not os.path.exists(engine.paths.run)
 
 
 @contextmanager

@@ -18,10 +18,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._runtime.launch_plan import LaunchPlan
+    from .._store.records import ContainerRecord
     from .engine import Engine
 
 _MODE = 0o700
 _ASIDE = ".removing-"
+_SIGKILL = 9
 
 
 def observe(engine: Engine) -> dict[str, Any]:
@@ -104,6 +107,7 @@ def _stop(engine: Engine) -> tuple[Action, ...]:
     from .boot import shut_down
 
     places = _own_cgroups(engine)
+    _end_unreadable(engine)
     steps = list(shut_down(engine))
     end_spawners(engine.paths)
     _end_forgotten(engine, places)
@@ -152,20 +156,51 @@ def _empty_records(engine: Engine) -> None:
     database = engine.database()
     if database is None:
         return
+    unreadable = _end_unreadable(engine)
     for record in database.containers():
-        containers.remove(engine, record, force=True)
+        if record in unreadable:
+            with database.transaction():
+                database.delete_container(record.id)
+        else:
+            containers.remove(engine, record, force=True)
     for network in database.networks():
         remove_bridge(database, engine.paths, network.name)
+
+
+def _end_unreadable(engine: Engine) -> list[ContainerRecord]:
+    """End the containers whose record does not tell how they run: by their monitor, and by any cgroup of their id."""
+    from .._kernel.cgroup_search import find_cgroups
+    from .._kernel.cgroups import Cgroup, detect
+    from .._runtime import client
+
+    database = engine.database()
+    records = [record for record in (database.containers() if database else ()) if _plan(record) is None]
+    for record in records:
+        client.stop(engine.paths, record.id, _SIGKILL, 0)
+        for path in find_cgroups(detect(), record.id.__eq__):
+            Cgroup(detect(), path).kill()
+            Cgroup(detect(), path).remove()
+    return records
+
+
+def _plan(record: ContainerRecord) -> LaunchPlan | None:
+    """A container's launch plan, None where its record can't be read."""
+    from .declared import plan_of
+
+    try:
+        return plan_of(record)
+    except (HullError, KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _own_cgroups(engine: Engine) -> list[str]:
     """Where the engine's cgroup may lie: as engine.json says now, and as it said when its processes were started."""
     from .._base.engine_file import own_cgroup
     from .._runtime.spawners import cgroups_of_spawners
-    from .declared import plan_of
 
     database = engine.database()
-    parents = {os.path.dirname(plan_of(record).cgroup) for record in (database.containers() if database else ())}
+    plans = map(_plan, database.containers() if database else ())
+    parents = {os.path.dirname(plan.cgroup) for plan in plans if plan is not None}
     found = {parent for parent in parents if os.path.basename(parent) == engine.paths.cgroup}
     found |= {engine.paths.cgroup} | cgroups_of_spawners(engine.paths)
     try:
@@ -207,16 +242,25 @@ def _end_forgotten(engine: Engine, places: list[str]) -> None:
 
 
 def _remove_root(root: str) -> None:
-    """Set the directory aside in one step, so that nobody meets half of it. One that is a mount point is emptied."""
+    """Set the directory aside in one step, so that nobody meets half of it. One that is a mount point is emptied, and
+    so is one that a link leads to, before the link goes."""
     from .._store.files import remove_tree
 
-    if os.path.ismount(root):
-        for name in os.listdir(root):
-            remove_tree(f"{root}/{name}")
-        return
     for directory in _leftovers(root):
         remove_tree(directory)
-    if os.path.lexists(root):
+    if os.path.islink(root):
+        _empty(os.path.realpath(root))
+        os.unlink(root)
+    elif os.path.ismount(root):
+        _empty(root)
+    elif os.path.lexists(root):
         aside = f"{root}{_ASIDE}{os.urandom(4).hex()}"
         os.rename(root, aside)
         remove_tree(aside)
+
+
+def _empty(directory: str) -> None:
+    from .._store.files import remove_tree
+
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        remove_tree(f"{directory}/{name}")
