@@ -4,7 +4,8 @@
 
 A detached mount is attached in a child's mount namespace, changed there, and copied; the copy takes the place of the
 descriptor, so the caller sees no difference but in time (about a millisecond). Of several mounts on one place only the
-uppermost is changed: nothing leads to the others.
+uppermost is changed: nothing leads to the others. A mount that can't be reached for another reason is an error: who can
+rename what lies in the tree, by another mount of it, could bring it to light later.
 
 Source: mount(2), fs/namespace.c do_reconfigure_mnt; proc_pid_mountinfo(5).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EINVAL
+from errno import EBUSY, EINVAL
 
 from .._sys import mount_flags as m
 from .._sys.mount_calls import mount, move_mount, open_tree
@@ -74,22 +75,29 @@ def _remount_tree(mount_fd: int, set_: int, clear: int, recursive: bool) -> None
     if top not in table:
         raise OSError(EINVAL, "the mount is not attached here")
     base = table[top][1].rstrip("/")
-    for identity in _tree(table, top) if recursive else [top]:
+    for identity in _reachable(table, top) if recursive else [top]:
         _, path, options = table[identity]
-        below = path[len(base) :].strip("/")
-        if not below:
-            _remount(mount_fd, identity, set_, clear, options)
-            continue
-        fd = os.open(below, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=mount_fd)
+        fd = _open_below(mount_fd, path[len(base) :].strip("/"))
         try:
-            _remount(fd, identity, set_, clear, options)
+            if _mount_id(fd) == identity:
+                _remount(fd, set_, clear, options)
+            elif identity in _mount_table():
+                raise OSError(EBUSY, f"the mount at {path} was moved meanwhile, or another hides it")
         finally:
             os.close(fd)
 
 
-def _remount(fd: int, identity: int, set_: int, clear: int, options: str) -> None:
-    if _mount_id(fd) != identity:  # another mount lies on top of this one
-        return
+def _open_below(mount_fd: int, path: str) -> int:
+    """What lies there now; where nothing does, the mount itself."""
+    if not path:
+        return os.dup(mount_fd)
+    try:
+        return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=mount_fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return os.dup(mount_fd)
+
+
+def _remount(fd: int, set_: int, clear: int, options: str) -> None:
     present = attribute_masks(word for word in options.split(",") if is_attribute(word))[0]
     if not {"noatime", "relatime"}.intersection(options.split(",")):
         present |= m.MOUNT_ATTR_STRICTATIME
@@ -126,9 +134,13 @@ def _mount_table() -> dict[int, tuple[int, str, str]]:
     return table
 
 
-def _tree(table: dict[int, tuple[int, str, str]], top: int) -> list[int]:
-    """The mount and all that are mounted below it."""
-    found = [top]
-    for identity in found:
-        found += [child for child, (parent, _, _) in table.items() if parent == identity and child != identity]
+def _reachable(table: dict[int, tuple[int, str, str]], top: int) -> list[int]:
+    """The mount and all that are mounted below it; not what lies under another one's root, which covers it for good."""
+    found, pending = [], [top]
+    for identity in pending:
+        below = [child for child, (parent, _, _) in table.items() if parent == identity and child != identity]
+        covers = [child for child in below if table[child][1] == table[identity][1] and identity != top]
+        if not covers:
+            found.append(identity)
+        pending += covers or below
     return found
