@@ -102,7 +102,10 @@ class Machine:
         facts = self.facts()
         # Code that QEMU has translated serves again only at the same address: without random ones a new process takes
         # a quarter of the time.
-        arguments = f"root=/dev/nvme0n1 rw console=ttyS0 quiet norandmaps systemd.getty_auto=no systemd.hostname={self.name} {facts['append']}"
+        arguments = (
+            "root=/dev/nvme0n1 rw console=ttyS0 quiet norandmaps systemd.getty_auto=no"
+            f" systemd.hostname={self.name} {facts['append']}"
+        )
         subprocess.run(
             [
                 *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-display", "none", "-daemonize"),
