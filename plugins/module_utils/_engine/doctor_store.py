@@ -10,6 +10,7 @@ from functools import partial
 from .._base.clock import now_ns
 from .._base.errors import Damaged, HullError
 from .._base.names import check_name
+from .._store.locks import is_held
 from .._store.records import VolumeRecord
 from .doctor_view import is_id, names_in
 from .findings import Finding
@@ -226,11 +227,11 @@ def look_at_temporary(engine: Engine, *, records: bool) -> Iterator[Finding]:
     for name in names_in(paths.temporary):
         place = f"{paths.temporary}/{name}"
         if name.endswith(MARK):
-            if records and not _is_held(place):
+            if records and _is_orphan(place):
                 cure = "remove it with what was made of the container"
                 yield Finding("temporary", place, what, cure, partial(sweep_creations, engine))
         elif _is_owned(name):
-            if not _is_held(place):
+            if _is_orphan(place):
                 yield Finding("temporary", place, what, "remove it", partial(sweep_temporary, paths))
         else:
             yield Finding("temporary", place, "it is not the engine's", "remove it, if nobody needs it")
@@ -245,21 +246,9 @@ def _is_owned(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def _is_held(path: str) -> bool:
-    """Whether its owner lives: that has its lock. What has gone meanwhile is held by nobody and needs nothing."""
-    import fcntl
-
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
+def _is_orphan(path: str) -> bool:
+    """Whether it is there and its owner, who had its lock, is not. What has gone meanwhile needs nothing."""
+    return not is_held(path) and os.path.lexists(path)
 
 
 def look_for_records(paths: Paths) -> Iterator[Finding]:

@@ -97,9 +97,14 @@ def lock(paths: Paths, kind: str, name: str, *, timeout_s: float = 60) -> Lock:
 
 def is_locked(paths: Paths, kind: str, name: str) -> bool:
     """Whether somebody holds the lock of an object at this moment. Makes nothing."""
+    return is_held(_path(paths, kind, name))
+
+
+def is_held(path: str) -> bool:
+    """Whether somebody has the lock of this file or directory; of what is not there, or is no such thing, nobody."""
     try:
-        fd = os.open(_path(paths, kind, name), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
