@@ -14,8 +14,8 @@ description:
   - Looks for a kernel of 5.10 or newer with overlayfs and seccomp, control groups with the controllers of
     O(controllers), the capabilities of root in the host's own user namespace, and free space. What containers can do
     without, such as swap accounting, is no reason to fail; M(hull.engine.engine_info) tells that.
-  - Whether the file system of the state directory can have the writable layer of overlayfs is tried, in a directory that
-    is removed again. Where O(hull_root) does not exist yet, the nearest directory above it is looked at.
+  - Whether the file system of the state directory can have the writable layer of overlayfs is tried, in a directory
+    that is removed again. Where O(hull_root) does not exist yet, the nearest directory above it is looked at.
   - Firewalls are not looked at; M(hull.engine.engine_info) does that.
 extends_documentation_fragment:
   - hull.engine.engine
