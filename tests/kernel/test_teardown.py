@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -114,6 +115,14 @@ def test_a_container_whose_record_cannot_be_read_is_ended(engine, launch, end):
     assert end(engine).changed
     assert not os.path.exists(f"/proc/{pid}/exe") and find_cgroups(detect(), {record.id, PARENT}.__contains__) == []
     assert not any("cgroup" in line for line in kernel(engine.paths.root)) and not os.path.exists(engine.paths.run)
+
+
+def test_a_lease_of_a_container_without_a_record_is_no_obstacle(engine):
+    _start_container(engine)
+    with closing(sqlite3.connect(engine.paths.database, isolation_level=None)) as records:
+        records.execute("INSERT INTO leases VALUES ('bridge', '10.99.99.98', 'nobody')")
+    assert tear_down(engine, force=True).changed
+    assert not list(kernel(engine.paths.root)) and not os.path.exists(engine.paths.root)
 
 
 @contextmanager

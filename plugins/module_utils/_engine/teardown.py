@@ -164,6 +164,9 @@ def _empty_records(engine: Engine) -> None:
         else:
             containers.remove(engine, record, force=True)
     for network in database.networks():
+        with database.transaction():
+            for lease in database.leases(network.name):  # of containers without a record
+                database.delete_leases(lease.container_id)
         remove_bridge(database, engine.paths, network.name)
 
 
