@@ -33,7 +33,7 @@ def _rows(heading: str) -> dict[str, list[str]]:
 
 
 def _type(option: dict[str, Any]) -> str:
-    return ", ".join(f"`{choice}`" for choice in option.get("choices", [])) or str(option["type"])
+    return ", ".join(f"`{_default(choice)}`" for choice in option.get("choices", [])) or str(option["type"])
 
 
 def _type_of_elements(option: dict[str, Any]) -> str:

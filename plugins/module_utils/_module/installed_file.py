@@ -53,9 +53,10 @@ class InstalledFile(Value):
 def ensure_files(files: Iterable[InstalledFile], *, check: bool) -> Outcome:
     """Have all of them so. Each is looked at before one is changed; each change is atomic. The diff is by path.
 
-    Raises Conflict where a directory has the name of a file, NotFound where a directory is missing that is not made.
+    Raises Conflict where a directory has the name of a file, NotFound where a directory is missing that is not made; a
+    check takes it for made by then.
     """
-    found = [(file, _plan(file)) for file in files]
+    found = [(file, _plan(file, check)) for file in files]
     changes = [(file, outcome) for file, outcome in found if outcome.changed]
     for file, _outcome in changes if not check else ():
         _apply(file)
@@ -64,7 +65,7 @@ def ensure_files(files: Iterable[InstalledFile], *, check: bool) -> Outcome:
     return Outcome(bool(changes), actions, before, {file.path: outcome.after for file, outcome in changes})
 
 
-def _plan(file: InstalledFile) -> Outcome:
+def _plan(file: InstalledFile, check: bool) -> Outcome:
     before = _observe(file.path)
     if file.content is None:
         actions = (Action("uninstalled", file.path),)
@@ -72,7 +73,7 @@ def _plan(file: InstalledFile) -> Outcome:
     after = {"exists": True, "mode": f"{file.mode:04o}", "digest": sha256_of(file.content)}
     if before == after:
         return Outcome(False)
-    if not file.within and not os.path.isdir(os.path.dirname(file.path)):
+    if not check and not file.within and not os.path.isdir(os.path.dirname(file.path)):
         raise NotFound(f"install {file.path}: its directory does not exist", hint="make it, or choose another path")
     reason = ", ".join(name for name in ("digest", "mode") if before["exists"] and before[name] != after[name])
     return Outcome(True, (Action("installed", file.path, reason or "not here"),), before, after)

@@ -76,9 +76,14 @@ def test_where_one_file_is_refused_none_is_changed(tmp_path):
     assert os.listdir(tmp_path) == ["second"]
 
 
+def test_a_check_takes_a_missing_directory_for_made(tmp_path):
+    assert ensure_files([InstalledFile(f"{tmp_path}/missing/file", b"x")], check=True).changed
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_missing_directory_is_named(tmp_path):
     with pytest.raises(errors.NotFound, match="its directory does not exist"):
-        _ensure(tmp_path / "a" / "b", b"x", check=True)
+        _ensure(tmp_path / "a" / "b", b"x")
 
 
 def test_a_link_is_replaced_and_not_followed(tmp_path):
