@@ -76,7 +76,7 @@ integration: packages $(VENV)/test.installed collection ## playbooks, as root
 	$(PYTEST) tests/integration $(PYTEST_ARGS)
 
 test-all: machines $(VENV)/molecule.installed ## what continuous integration runs: test, and the role on containers that boot
-	@$(MAKE) --no-print-directory test PARTS="$(PARTS) containers"
+	@$(MAKE) --no-print-directory test PARTS="containers $(PARTS)"
 
 molecule: vm containers ## the role on machines that boot, as root
 
