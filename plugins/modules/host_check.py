@@ -46,6 +46,15 @@ options:
     type: list
     elements: str
     default: []
+  kernel_parameters:
+    description:
+      - Kernel parameters that are to be set, such as V(net.ipv4.ip_forward). Their values are returned in
+        RV(kernel_parameters).
+      - One that the kernel does not have is a reason to fail, unless there are RV(unloaded_modules), which may bring
+        it.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: hull.engine.engine_info
 author:
@@ -86,6 +95,19 @@ unloaded_modules:
   type: list
   elements: str
   sample: [overlay]
+kernel_parameters:
+  description:
+    - The values of those of O(kernel_parameters) that the kernel has now.
+  returned: always
+  type: dict
+  sample: {net.ipv4.ip_forward: "0"}
+firewalls:
+  description:
+    - Which of C(firewalld) and C(ufw) are installed, whether they run or not.
+  returned: always
+  type: list
+  elements: str
+  sample: [ufw]
 python:
   description:
     - The Python that executes modules on the host.
@@ -122,6 +144,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "min_free_bytes": {"type": "int", "default": 0},
     "writable_layers": {"type": "bool", "default": True},
     "kernel_modules": {"type": "list", "elements": "str", "default": []},
+    "kernel_parameters": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -136,12 +159,15 @@ def check(task: Task) -> dict[str, Any]:
         min_free_bytes=task.options["min_free_bytes"],
         writable_layers=task.options["writable_layers"],
         kernel_modules=tuple(task.options["kernel_modules"]),
+        kernel_parameters=tuple(task.options["kernel_parameters"]),
     )
     findings = check_host(task.engine.paths, demand, check=task.check)
     result = {
         "changed": False,
         "problems": [{"what": lack.what, "why": lack.why, "cure": lack.cure} for lack in findings.problems],
         "unloaded_modules": list(findings.unloaded_modules),
+        "kernel_parameters": findings.kernel_parameters,
+        "firewalls": list(findings.firewalls),
         "python": sys.executable,
         "python_version": f"{sys.version_info[0]}.{sys.version_info[1]}",
         "pyroute2": findings.features.pyroute2,

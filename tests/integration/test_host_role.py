@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -42,8 +43,8 @@ INIT = """
     exec /sbin/init SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1
 """
 BUSYBOX = """
-    mkdir -p /run/tree/bin && cp /bin/busybox /run/tree/bin && ln -s busybox /run/tree/bin/sleep
-    tar -C /run/tree -c . | hull import - small:1
+    mkdir -p /run/tree/bin && cd /run/tree/bin && cp /bin/busybox . && ln -s busybox httpd && ln -s busybox nc
+    tar -C .. -c . | hull import - small:1
 """
 
 
@@ -70,9 +71,11 @@ class Machine:
         while self.run("systemctl is-system-running", check=False) not in ("running", "degraded"):
             assert time.monotonic() < deadline, self.run("systemctl list-jobs --no-pager", check=False)
             time.sleep(0.2)
-        address = self.hull("inspect", "-f", "{{.NetworkSettings.IPAddress}}", "machine")
+        self.address, self.gateway = self.hull(
+            "inspect", "-f", "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Gateway}}", "machine"
+        ).split()
         (self.directory / "inventory").write_text(
-            f"machine ansible_host={address} ansible_user=root ansible_ssh_private_key_file={key}"
+            f"machine ansible_host={self.address} ansible_user=root ansible_ssh_private_key_file={key}"
             f" ansible_ssh_common_args='{SSH}' ansible_python_interpreter=/usr/bin/python3\n"
         )
 
@@ -86,12 +89,16 @@ class Machine:
         return self.hull("exec", "machine", "sh", "-ec", script, check=check)
 
     def play(self, name: str = "role.yml", *arguments: str, **variables: Any) -> int:
-        """How many tasks changed something."""
+        """How many tasks changed something; which ones is shown where a test fails."""
         inventory = ("-i", str(self.directory / "inventory"))
         output = self.playbooks.run(PLAYS / name, *inventory, "-e", json.dumps(variables), *arguments)
+        print(output)
         found = re.search(r"^machine .* changed=(\d+) ", output, re.MULTILINE)
         assert found, output
         return int(found[1])
+
+    def units(self) -> list[str]:
+        return self.run("cd /etc/systemd/system && ls -d *hull*", check=False).split()
 
     def files(self) -> str:
         """What lies where the role writes, with the times of changes."""
@@ -129,6 +136,7 @@ def test_what_cannot_work_is_refused_first_with_the_reason_and_the_cure(machine:
         " && printf '\\125\\252' | dd of=/srv/partitioned bs=1 seek=510 conv=notrunc"
     )
     device = machine.run("losetup --find --show /srv/partitioned")
+    machine.run("printf '[Slice]\\n' > /etc/systemd/system/others.slice")
     try:
         before = machine.files()
         assert machine.play("refusals.yml", partitioned=device) == 0
@@ -138,4 +146,94 @@ def test_what_cannot_work_is_refused_first_with_the_reason_and_the_cure(machine:
             "it brings nothing that starts containers"
         )
     finally:
-        machine.run(f"losetup --detach {device}; rm /srv/partitioned; nft delete table inet own")
+        machine.run(f"losetup --detach {device}; rm /srv/partitioned /etc/systemd/system/others.slice")
+        machine.run("nft delete table inet own")
+
+
+ALL = {
+    "host_pyroute2": "venv",
+    "host_root_filesystem": {"image": "/srv/hull.img", "size": "2G"},
+    "host_slice_properties": {"MemoryMax": "512M", "TasksMax": 100},
+    "host_policy": {"default": "accept"},
+    "host_sysctls": {"net.ipv4.tcp_fin_timeout": 61},
+    "host_registries": [{"name": "registry.example.org", "ca_certificate": "-----BEGIN CERTIFICATE-----"}],
+}
+LESS = {
+    "host_pyroute2": "none",
+    "host_packages": False,
+    "host_boot": False,
+    "host_prune": {"schedule": ""},
+    "host_slice": "",
+    "host_forwarding": False,
+    "host_kernel_modules": [],
+}
+UNITS = [
+    *("hull-boot.service", "hull-firewall.service", "hull-prune.service", "hull-prune.timer"),
+    *("hull.slice", "var-lib-hull.mount"),
+]
+
+
+def _is_let_through(machine: Machine) -> bool:
+    """Whether the container is reached at its published port, and reaches what is outside of the machine."""
+    with socket.create_server((machine.gateway, 0)) as outside:
+        outside.settimeout(5)
+        machine.run(f"hull exec -d web nc -w 5 {machine.gateway} {outside.getsockname()[1]}")
+        try:
+            outside.accept()[0].close()
+            socket.create_connection((machine.address, 8080), timeout=3).close()
+        except OSError:
+            return False
+    return True
+
+
+def test_all_comes_goes_and_comes_again(machine: Machine) -> None:
+    # Both do not run yet, nor may they both; they are told all the same.
+    machine.run("printf 'exit 101' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d")
+    machine.run("apt-get install --yes --no-install-recommends firewalld ufw && systemctl reload dbus")
+    bare = machine.files()
+    timeout = machine.run("cat /proc/sys/net/ipv4/tcp_fin_timeout")
+    machine.play(**ALL)
+    assert machine.units() == UNITS
+    assert machine.run("findmnt -no FSTYPE /var/lib/hull") == "ext4"
+    assert machine.run("/opt/hull/bin/python -c 'import pyroute2.config.version as v; print(v.__version__)'") == "0.9.7"
+    assert machine.run("systemctl show --property=TasksMax --value hull.slice") == "100"
+    assert machine.run("cat /proc/sys/net/ipv4/tcp_fin_timeout") == "61"
+    assert machine.run("hull info | grep -c 'below /hull.slice/hull'") == "1"
+    machine.run(BUSYBOX)
+    machine.run("hull run -d --name web --restart always -v data:/data -p 8080:80 small:1 httpd -f -p 80 -h /")
+    assert _is_let_through(machine)
+    # polkit, which firewalld starts, has a copy of the mounts that no unmounting reaches: the container's root is not shared.
+    for start, stop in (
+        ("ufw --force enable && ufw status | grep 'hull+'", "ufw disable"),
+        ("systemctl start firewalld && firewall-cmd --info-zone=hull", "systemctl stop firewalld polkit"),
+    ):
+        machine.run(start)
+        assert _is_let_through(machine), start
+        machine.run(stop)
+    assert machine.play(**ALL) == 0, "a second run changes nothing"
+
+    pid = machine.run("pgrep -x httpd")
+    machine.play(**LESS)
+    assert machine.units() == ["hull-firewall.service", "var-lib-hull.mount"]
+    assert machine.run("ls /etc/hull/policy.json* /etc/sysctl.d/90-hull* /etc/modules-load.d/hull*", check=False) == ""
+    assert machine.run("find /etc/hull -name hull.crt") == ""
+    assert machine.run("pgrep -x httpd") == pid, "the container runs on"
+    machine.run('echo \'{"default": "digest"}\' > /etc/hull/policy.json')
+    assert machine.play(**LESS) == 0
+
+    machine.play(host_state="absent")
+    assert machine.units() == ["var-lib-hull.mount"], "the data stays, and where it lies"
+    assert machine.run("pgrep -x httpd", check=False) == ""
+    assert machine.run("cat /proc/sys/net/ipv4/tcp_fin_timeout") == timeout
+    assert "hull" not in machine.run("ufw show added; find /etc/firewalld")
+    assert machine.run("find /etc/hull -type f") == "/etc/hull/policy.json", "somebody else wrote that"
+
+    machine.play(host_packages=False, host_pyroute2="none")
+    assert machine.run("hull ps --format '{{.Names}} {{.State}}'") == "web running"
+
+    machine.play(host_state="purged")
+    assert machine.units() == [] and machine.run("losetup --noheadings --output BACK-FILE | grep /srv/ || :") == ""
+    left = {line.split()[0] for line in machine.files().splitlines()} - {line.split()[0] for line in bare.splitlines()}
+    assert not {path for path in left if "hull" in path}
+    assert "hull" not in machine.run("nft list ruleset; ls /sys/class/net /sys/fs/cgroup/* /srv")
+    assert machine.play(host_state="purged") == 0

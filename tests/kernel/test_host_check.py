@@ -78,3 +78,15 @@ def test_a_host_without_control_groups_is_refused(tmp_path: Path) -> None:
 def test_a_controller_that_is_not_mounted_is_refused(tmp_path: Path) -> None:
     (what,), (why,), (cure,) = _told(tmp_path, Demand(controllers=("io", "memory")), "umount /sys/fs/cgroup/blkio")
     assert what == "io cgroup controller" and "its limits are kept by nothing" in why and "blkio" in cure
+
+
+def test_a_kernel_parameter_that_there_is_none_of_is_refused(tmp_path: Path) -> None:
+    demand = Demand(kernel_parameters=("net.ipv4.ip_forward", "net.ipv4.no_such"))
+    (what,), (why,), (cure,) = _told(tmp_path, demand)
+    assert what == "kernel parameter net.ipv4.no_such" and "/proc/sys/net/ipv4/no_such" in why and "name" in cure
+
+
+def test_kernel_parameters_are_told_as_they_are() -> None:
+    found = check_host(Paths(), Demand(kernel_parameters=("net.ipv4.ip_local_port_range",))).kernel_parameters
+    told = subprocess.run(["cat", "/proc/sys/net/ipv4/ip_local_port_range"], capture_output=True, text=True, check=True)
+    assert found == {"net.ipv4.ip_local_port_range": told.stdout.strip()}

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import os
+from shutil import which
 
 from .._base.errors import HullError
 from .._base.units import format_size
 from .._base.values import Value
 from .._kernel import cgroup_host, features, probes
+from .._kernel.cgroup_files import read_text
 from .._kernel.features import Lack
 
 TYPE_CHECKING = False
@@ -27,13 +29,16 @@ class Demand(Value):
     min_free_bytes: int = 0
     writable_layers: bool = True  # on the file system of the state directory
     kernel_modules: tuple[str, ...] = ()  # those to be told of where they are not loaded
+    kernel_parameters: tuple[str, ...] = ()  # those that are to be set, by their names as sysctl has them
 
 
 class HostFindings(Value):
-    """What was found: what is in the way, and the kernel modules of the demand that are installed but not loaded."""
+    """What was found: what is in the way, and what a role that prepares the host goes by."""
 
     problems: tuple[Lack, ...]
-    unloaded_modules: tuple[str, ...]
+    unloaded_modules: tuple[str, ...]  # of the demand, installed but not loaded
+    kernel_parameters: dict[str, str]  # of the demand, as they are now; without those that the kernel does not have
+    firewalls: tuple[str, ...]  # programs that rule over the firewall and are installed, whether they run or not
     features: Features
 
 
@@ -51,7 +56,10 @@ def check_host(paths: Paths, demand: Demand, *, check: bool = False) -> HostFind
     if demand.writable_layers and not problems and not (check and probes.is_unloaded_module("overlay")):
         problems += _lacking_upper(place)
     unloaded = tuple(name for name in demand.kernel_modules if probes.is_unloaded_module(name.replace("-", "_")))
-    return HostFindings(tuple(problems), unloaded, found)
+    parameters = _parameters(demand.kernel_parameters)
+    if not unloaded:  # one of them could bring what is missing
+        problems += [_lacking_parameter(name) for name in demand.kernel_parameters if name not in parameters]
+    return HostFindings(tuple(problems), unloaded, parameters, _firewalls(), found)
 
 
 def existing(directory: str) -> str:
@@ -59,6 +67,30 @@ def existing(directory: str) -> str:
     while not os.path.isdir(directory):
         directory = os.path.dirname(directory)
     return directory
+
+
+def _parameters(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = read_text(_parameter_path(name)).rstrip("\n")
+        except OSError:
+            continue  # none, a directory, or one that can't be read
+    return found
+
+
+def _parameter_path(name: str) -> str:
+    return "/proc/sys/" + name.replace(".", "/")
+
+
+def _lacking_parameter(name: str) -> Lack:
+    cure = "correct its name, or name the kernel module that brings it among those to load"
+    return Lack(f"kernel parameter {name}", f"{_parameter_path(name)} is nothing that can be read", cure, True)
+
+
+def _firewalls() -> tuple[str, ...]:
+    programs = (("firewalld", "firewall-cmd"), ("ufw", "ufw"))
+    return tuple(name for name, program in programs if which(program, path="/usr/sbin:/usr/bin:/sbin:/bin"))
 
 
 def _lacking_controllers(found: Features, wanted: tuple[str, ...]) -> list[Lack]:
