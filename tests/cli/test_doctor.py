@@ -681,10 +681,12 @@ def test_processes_of_a_container_whose_state_is_gone_are_told_and_left_alone(en
     assert all(item["fixed"] for item in findings(engine, "--fix")) and answers(port_of(engine))
 
 
-def test_a_record_that_cannot_be_read_is_forgotten_and_its_files_are_set_aside(engine: Hull) -> None:
+@pytest.mark.parametrize("launch", ["{", "[]", '{"plan": {}, "mounts": []}'])
+def test_a_record_that_cannot_be_read_is_forgotten_and_its_files_are_set_aside(launch: str, engine: Hull) -> None:
     engine("run", "--name", "broken", "--network", "none", "busybox", "sh", "-c", "echo data > /precious")
     name = id_of(engine, "broken")
-    sql(engine, "UPDATE containers SET launch = '{' WHERE id = ?", name)
+    sql(engine, "UPDATE containers SET launch = ? WHERE id = ?", launch, name)
+    assert engine("run", "--rm", "-p", "127.0.0.1::80", "busybox", "echo", "others") == "others\n", "it harms no other"
     (found,) = findings(engine)
     assert found["where"] == "broken" and found["fixable"]
     assert [item["fixed"] for item in findings(engine, "--fix")] == [True]

@@ -5,36 +5,45 @@
 from __future__ import annotations
 
 from .._base.codec import parse, render
+from .._base.errors import Damaged
 from .._base.spec import spec_from_record, to_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from .._base.spec import ContainerSpec, MountSpec
     from .._runtime.launch_plan import LaunchPlan
     from .._store.records import ContainerRecord
 
+    _T = TypeVar("_T")
+
 
 def effective_mounts(record: ContainerRecord) -> tuple[MountSpec, ...]:
-    """The mounts that a container has, volumes by name."""
-    return _mounts(_launch(record))
+    """The mounts that a container has, volumes by name. Raises Damaged, as all here that read a record do."""
+    return _read(record, record.launch, _mounts)
 
 
 def plan_of(record: ContainerRecord) -> LaunchPlan:
     """The launch plan that a container's record keeps."""
-    return _plan(_launch(record))
+    return _read(record, record.launch, _plan)
 
 
 def read_launch(record: ContainerRecord) -> tuple[LaunchPlan, tuple[MountSpec, ...]]:
     """Both of these, read once."""
-    document = _launch(record)
-    return _plan(document), _mounts(document)
+    return _read(record, record.launch, lambda document: (_plan(document), _mounts(document)))
 
 
-def _launch(record: ContainerRecord) -> dict[str, Any]:
-    document: dict[str, Any] = parse(record.launch, source=f"the record of container {record.name}")
-    return document
+def _read(record: ContainerRecord, text: str, read: Callable[[dict[str, Any]], _T]) -> _T:
+    source = f"the record of container {record.name}"
+    document = parse(text, source=source)
+    try:
+        return read(document)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(
+            f"read {source}: {error!r}", hint="hull doctor --fix forgets it and sets its files aside"
+        ) from error
 
 
 def _plan(document: dict[str, Any]) -> LaunchPlan:
@@ -54,7 +63,7 @@ def launch_record(plan: LaunchPlan, mounts: tuple[MountSpec, ...]) -> str:
 
 def declared_spec(record: ContainerRecord) -> ContainerSpec:
     """What the container was asked to be."""
-    return spec_from_record(parse(record.spec, source=f"the record of container {record.name}"))
+    return _read(record, record.spec, spec_from_record)
 
 
 def etc_directory(plan: LaunchPlan) -> str:

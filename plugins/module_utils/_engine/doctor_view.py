@@ -22,7 +22,7 @@ from .._kernel.cgroups import Cgroup
 from .._runtime import state
 from .._store.locks import is_locked
 from .containers import Held
-from .declared import plan_of
+from .declared import declared_spec, read_launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ class View:
     def _patient(self, record: ContainerRecord) -> Patient:
         plan, damage = None, ""
         try:
-            plan = plan_of(record)
-        except (HullError, KeyError, TypeError, ValueError, AttributeError) as error:
-            damage = str(error) or type(error).__name__
+            plan, _ = read_launch(record)
+            declared_spec(record)
+        except HullError as error:
+            plan, damage = None, str(error)
         now = state.observe(self.paths, record.id)
         is_busy = is_locked(self.paths, "container", record.name)
         return Patient(record, plan, damage, now, is_busy, self.processes(record.id))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from stat import S_ISREG
 
-from .._base.errors import NotFound
+from .._base.errors import Damaged, NotFound
 from .._base.values import replace
 from .._runtime import client
 from .._runtime.launch_plan import MountPlan
@@ -104,12 +104,15 @@ def published_ports(engine: Engine) -> list[tuple[PortPlan, str]]:
 
 def _running_plans(engine: Engine) -> list[LaunchPlan]:
     """The plans of the running containers that publish ports."""
-    plans = (plan_of(record) for record in engine.records.containers())
-    return [
-        plan
-        for plan in plans
-        if plan.network is not None and plan.network.ports and observe(engine.paths, plan.container_id).is_up
-    ]
+    plans = []
+    for record in engine.records.containers():
+        try:
+            plan = plan_of(record)
+        except Damaged:  # told where that container is asked for, and by the doctor
+            continue
+        if plan.network is not None and plan.network.ports and observe(engine.paths, plan.container_id).is_up:
+            plans.append(plan)
+    return plans
 
 
 def _ports(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> tuple[PortPlan, ...]:
