@@ -3,7 +3,7 @@
 #
 # make demo [IMAGE=registry.example.org/library/debian:12]   run a container on this machine, look at it, remove it
 # make test [JOBS=1]                                         everything that must hold, and that nothing stays behind
-# make test-all                                              that, and the role on containers that boot
+# make test-all                                              that, and the role on containers and a machine that boot
 # make molecule, make vm [PLATFORM=hull-debian-13]           the role on machines that boot, alone
 # make test-vm [RELEASE=13] [TESTS=tests/kernel] [JOBS=1]    tests inside of virtual machines
 #
@@ -75,8 +75,8 @@ registry: packages $(VENV)/test.installed collection ## registries and images of
 integration: packages $(VENV)/test.installed collection ## playbooks, as root
 	$(PYTEST) tests/integration $(PYTEST_ARGS)
 
-test-all: machines $(VENV)/molecule.installed ## what continuous integration runs: test, and the role on containers that boot
-	@$(MAKE) --no-print-directory test PARTS="containers $(PARTS)"
+test-all: machines $(VENV)/molecule.installed ## what continuous integration runs: test, and the role on machines that boot
+	@$(MAKE) --no-print-directory test PARTS="vm containers $(PARTS)" PLATFORM=hull-debian-13
 
 molecule: vm containers ## the role on machines that boot, as root
 
