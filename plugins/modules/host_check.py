@@ -55,6 +55,11 @@ options:
     type: list
     elements: str
     default: []
+  engine_settings:
+    description:
+      - What is to be written to C(engine.json). Where the engine would not take it, the task fails with what is wrong.
+    type: dict
+    default: {}
 seealso:
   - module: hull.engine.engine_info
 author:
@@ -145,6 +150,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "writable_layers": {"type": "bool", "default": True},
     "kernel_modules": {"type": "list", "elements": "str", "default": []},
     "kernel_parameters": {"type": "list", "elements": "str", "default": []},
+    "engine_settings": {"type": "dict", "default": {}},
 }
 
 
@@ -152,8 +158,12 @@ def check(task: Task) -> dict[str, Any]:
     """Look at the host; the task fails where something is in the way."""
     import sys
 
+    from ansible_collections.hull.engine.plugins.module_utils._base.engine_file import check_document
+    from ansible_collections.hull.engine.plugins.module_utils._engine.engine_settings import settings_of
     from ansible_collections.hull.engine.plugins.module_utils._engine.host_check import Demand, check_host
 
+    paths = task.engine.paths
+    settings_of(paths, check_document(paths, task.options["engine_settings"]))
     demand = Demand(
         controllers=tuple(task.options["controllers"]),
         min_free_bytes=task.options["min_free_bytes"],
@@ -161,7 +171,7 @@ def check(task: Task) -> dict[str, Any]:
         kernel_modules=tuple(task.options["kernel_modules"]),
         kernel_parameters=tuple(task.options["kernel_parameters"]),
     )
-    findings = check_host(task.engine.paths, demand, check=task.check)
+    findings = check_host(paths, demand, check=task.check)
     result = {
         "changed": False,
         "problems": [{"what": lack.what, "why": lack.why, "cure": lack.cure} for lack in findings.problems],

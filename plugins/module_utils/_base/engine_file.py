@@ -56,7 +56,12 @@ def read_engine_file(paths: Paths) -> dict[str, Any]:
     """
     path = file_path(paths)
     data = read_small_file(path)
-    return {} if data is None else checked(parse(data, source=path), _KEYS, path, "")
+    return {} if data is None else check_document(paths, parse(data, source=path))
+
+
+def check_document(paths: Paths, document: Any) -> dict[str, Any]:
+    """The document of the file, also of one that is still to be written, its keys and their types checked."""
+    return checked(document, _KEYS, file_path(paths), "")
 
 
 def own_cgroup(paths: Paths, document: dict[str, Any] | None = None) -> str:

@@ -73,7 +73,11 @@ def load_engine_settings(paths: Paths) -> EngineSettings:
 
     Raises Invalid, naming the file and the key, Damaged for what is not JSON, Denied.
     """
-    document = read_engine_file(paths)
+    return settings_of(paths, read_engine_file(paths))
+
+
+def settings_of(paths: Paths, document: dict[str, Any]) -> EngineSettings:
+    """The settings of a document whose keys were checked. Raises Invalid, naming the file and the key."""
     path = file_path(paths)
     limits = checked(document.get("default_limits", {}), _LIMITS, path, "default_limits")
     return EngineSettings(
