@@ -33,7 +33,7 @@ attributes:
 options:
   container:
     description:
-      - The container's name, id or the beginning of its id.
+      - The container's name, its id or at least the first 12 digits of that.
     type: str
     required: true
   argv:

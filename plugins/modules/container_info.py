@@ -17,7 +17,8 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - The container's name, id or the beginning of its id. Not given, it is about all, running or not.
+      - The container's name, its id or at least the first 12 digits of that. Not given, it is about all, running or
+        not.
     type: str
   changes:
     description:

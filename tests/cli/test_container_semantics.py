@@ -335,6 +335,17 @@ def test_who_shares_the_network_of_a_container_that_was_made_anew_is_restarted(t
     tasks.engine("rm", "-f", "provider")
 
 
+def test_a_name_is_never_the_beginning_of_another_containers_id(tasks: Tasks) -> None:
+    other = tasks()["container"]
+    digits = other["Id"][:4]
+    assert not tasks(name=digits, state="absent", image=None)["changed"]
+    assert tasks.fails(name="joining", network_mode=f"container:{digits}") == f"container {digits}: no such container"
+    assert tasks(name=digits)["actions"] == [{"created": digits}, {"started": digits}]
+    assert tasks(name=digits, state="absent", image=None, force_kill=True)["changed"]
+    assert tasks.state()["Pid"] == other["State"]["Pid"]
+    tasks.engine("kill", digits)  # typed by a person it is the beginning of an id
+
+
 @pytest.mark.parametrize(
     ("comparisons", "cause"),
     [

@@ -80,7 +80,7 @@ def _converge(engine: Engine, request: ContainerRequest, image: ImagePlan | None
 
 def _was_replaced(engine: Engine, name: str, observed: Observed) -> bool:
     """Whether somebody else has made, removed or made anew the container since it was observed."""
-    now = containers.lookup(engine, name)
+    now = containers.by_name(engine, name)
     before = observed.record.id if observed.record is not None else ""
     return (now.id if now is not None else "") != before
 

@@ -48,7 +48,7 @@ def observe_container(engine: Engine, request: ContainerRequest, image: ImagePla
     from .declared import declared_spec
 
     name = request.spec.name
-    record = containers.lookup(engine, name)
+    record = containers.by_name(engine, name)
     wanted = image.record if image is not None else None
     if record is None:
         return Observed(image=image, config=_config(wanted), set_aside=_set_aside(engine, name))

@@ -117,7 +117,7 @@ def _bring_back(engine: Engine, old: ContainerRecord, name: str, *, running: boo
 def settle_set_aside(engine: Engine, request: ContainerRequest, records: tuple[ContainerRecord, ...]) -> None:
     """End what a killed task has begun: old containers go where a new one stands, else the last of them comes back."""
     newest, *others = sorted(records, key=lambda record: -record.created_ns)
-    if containers.lookup(engine, request.spec.name) is None:
+    if containers.by_name(engine, request.spec.name) is None:
         containers.rename(engine, newest, request.spec.name)
     else:
         others.append(newest)
