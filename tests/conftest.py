@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -23,6 +24,21 @@ from tests.support.docker_daemon import Docker, running_docker  # noqa: E402
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_PID = os.getpid()
+
+
+def _terminated(number: int, _frame: object) -> None:
+    """End as with ^C, so that fixtures remove what they made. A test's forked child dies of the signal, as always."""
+    if os.getpid() == _PID:
+        raise KeyboardInterrupt("terminated")
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def pytest_configure() -> None:
+    """`timeout` and a cancelled run end the tests by SIGTERM, which would leave containers and bridges behind."""
+    signal.signal(signal.SIGTERM, _terminated)
 
 
 @pytest.fixture(scope="session")
