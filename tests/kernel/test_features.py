@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def host_state() -> dict[str, object]:
     shown = subprocess.run(["nft", "list", "ruleset"], stdout=subprocess.PIPE, check=False)
     return {
         "mounts": Path("/proc/self/mountinfo").read_text(),
-        "links": sorted(os.listdir("/sys/class/net")),
+        "links": socket.if_nameindex(),
         "modules": sorted(os.listdir("/sys/module")),
         "nftables": shown.stdout,
         "descriptors": len(os.listdir("/proc/self/fd")),
@@ -34,9 +35,15 @@ def host_state() -> dict[str, object]:
 
 
 def test_probing_leaves_nothing(tmp_path: Path) -> None:
-    before = host_state()
-    features.probe(str(tmp_path))
-    assert host_state() == before
+    """In a mount and a network namespace of its own, as other engines work on the host's at the same time."""
+
+    def act() -> tuple[object, object]:
+        before = host_state()
+        features.probe(str(tmp_path))
+        return before, host_state()
+
+    before, after = run_isolated(act, namespaces=("mount", "net"))
+    assert after == before
     assert list(tmp_path.iterdir()) == []
 
 
