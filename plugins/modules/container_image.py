@@ -27,7 +27,7 @@ options:
       - The image, as a reference such as V(debian:12), V(registry.example.org:5000/team/app:1.4) or
         V(debian@sha256:...). Without a tag it is V(latest).
       - With O(state=absent), O(source=local) and O(source=load) also an image's id, V(sha256:...). To remove one, the
-        beginning of its id is enough.
+        first 12 digits of its id are enough.
     type: str
     required: true
   tag:

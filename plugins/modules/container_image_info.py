@@ -17,7 +17,7 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - References, ids or beginnings of ids. An image that is not there is left out of the answer.
+      - References, ids or at least the first 12 digits of ids. An image that is not there is left out of the answer.
       - Not given, it is about all images.
     type: list
     elements: str

@@ -18,8 +18,8 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - The image, by reference, digest (V(debian@sha256:...)), id or the beginning of an id. An id means all names of
-        the image.
+      - The image, by reference, digest (V(debian@sha256:...)), id (V(sha256:...)) or at least the first 12 digits of
+        that. An id means all names of the image.
     type: str
     required: true
   tag:

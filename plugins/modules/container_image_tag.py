@@ -17,7 +17,7 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - The image, by reference, id or the beginning of an id.
+      - The image, by reference, id (V(sha256:...)) or at least the first 12 digits of that.
     type: str
     required: true
   tag:

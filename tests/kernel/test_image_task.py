@@ -23,7 +23,9 @@ from ansible_collections.hull.engine.plugins.module_utils._base.errors import (
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
 from ansible_collections.hull.engine.plugins.module_utils._base.plan import Outcome
 from ansible_collections.hull.engine.plugins.module_utils._engine import containers, image_removal, images, pruning
-from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
+from ansible_collections.hull.engine.plugins.module_utils._engine.commit_task import ensure_commit
+from ansible_collections.hull.engine.plugins.module_utils._engine.committing import CommitRequest
+from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine, open_engine
 from ansible_collections.hull.engine.plugins.module_utils._engine.image_source import ImageRequest
 from ansible_collections.hull.engine.plugins.module_utils._engine.image_task import ensure, ensure_tagged
 from ansible_collections.hull.engine.plugins.module_utils._engine.options import container_spec
@@ -73,6 +75,36 @@ def test_a_name_that_is_not_among_several_leaves_nothing_behind(engine: Engine, 
         load(engine, layout, "three:1")
     assert images.list_images(engine) == []
     assert not os.path.exists(engine.paths.layers) or os.listdir(engine.paths.layers) == []
+
+
+def test_a_name_is_never_the_beginning_of_another_images_id(engine: Engine, layout: str) -> None:
+    facts = load(engine, layout, "one:1").facts
+    assert facts is not None
+    digits = facts["Id"].partition(":")[2]
+    assert not ensure(engine, ImageRequest(name=digits[:11], state="absent")).changed
+    with pytest.raises(NotFound, match=f"image {digits[:11]}: no such image here"):
+        ensure_tagged(engine, digits[:11], ("app:1",))
+    with pytest.raises(NotFound, match=f"image {digits[:4]}: no such image here"):
+        images.plan_pull(engine, digits[:4], "never")
+    assert images.plan_pull(engine, digits[:4], "missing").fetch == "not here"
+    for text in (digits[:12], digits, facts["Id"], f"sha256:{digits[:4]}"):
+        assert images.find(engine, text).id == facts["Id"]
+    with open_engine(engine.paths.root, engine.paths.run, engine.paths.config) as typed:
+        assert images.find(typed, digits[:4]).id == facts["Id"]
+    assert ensure(engine, ImageRequest(name=digits[:12], state="absent")).changed
+
+
+def test_what_is_to_be_a_name_is_not_looked_up_as_an_id(engine: Engine, layout: str) -> None:
+    facts = load(engine, layout, "one:1").facts
+    assert facts is not None
+    name = facts["Id"].partition(":")[2][:12]
+    request = CommitRequest(name=name)
+    record = containers.find(
+        engine, containers.create(engine, container_spec({"name": "c", "image": "one:1", "network_mode": "none"}))
+    )
+    outcome = ensure_commit(engine, record, request, check=True)
+    assert outcome.before == {"exists": False, "id": None}
+    containers.remove(engine, record)
 
 
 def test_check_mode_tells_that_an_image_in_use_can_t_be_removed(engine: Engine, layout: str) -> None:
@@ -245,6 +277,7 @@ def test_of_a_repository_the_digest_is_known_as_long_as_a_tag_has_it(engine: Eng
 
 @pytest.mark.parametrize("prefix", ["", "sha256:"])
 def test_an_id_is_known_by_its_beginning_while_that_fits_one(engine: Engine, tmp_path: Path, prefix: str) -> None:
+    typed = open_engine(engine.paths.root, engine.paths.run, engine.paths.config)
     first = ""
     for number in range(17):  # two of seventeen begin with the same digit
         image = make_image([{"file": b"1"}], config={"Labels": {"n": str(number)}})
@@ -254,9 +287,10 @@ def test_an_id_is_known_by_its_beginning_while_that_fits_one(engine: Engine, tmp
         if image.id[7] in first:
             break
         first += image.id[7]
-        assert images.find(engine, prefix + image.id[7]).id == image.id
+        assert images.find(typed, prefix + image.id[7]).id == image.id
     with pytest.raises(Conflict, match="2 images have ids that begin so; give more digits"):
-        images.lookup(engine, prefix + image.id[7])
+        images.lookup(typed, prefix + image.id[7])
+    typed.close()
 
 
 def test_what_pruning_would_free_is_what_it_frees(engine: Engine, layout: str, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def _commit(invocation: Invocation) -> int:
         pause=invocation.values.get("pause") is not False,
     )
     with invocation.engine() as engine:
-        done = commit(engine, containers.find_typed(engine, name), request)
+        done = commit(engine, containers.find(engine, name), request)
     for warning in done.warnings:
         put_error(f"hull: warning: {warning}")
     put_line(done.image.id)
@@ -57,7 +57,7 @@ def _diff(invocation: Invocation) -> int:
 
     (name,) = invocation.arguments
     with invocation.engine() as engine:
-        changes = diff(engine, containers.find_typed(engine, name))
+        changes = diff(engine, containers.find(engine, name))
     _show_changes(changes, invocation.text("format"))
     return 0
 
@@ -99,7 +99,7 @@ def _export(invocation: Invocation) -> int:
     if not path and is_terminal(STDOUT):
         raise UsageError("standard output is a terminal, not a place for an archive", hint="use -o FILE, or a pipe")
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, name)
+        record = containers.find(engine, name)
         if path and path != "-":
             from .._engine.export_file import write_export
 

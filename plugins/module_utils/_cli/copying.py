@@ -49,7 +49,7 @@ def _out(invocation: Invocation, name: str, source: str, target: str) -> int:
     if target == "-" and is_terminal(STDOUT):
         raise UsageError("standard output is a terminal, not a place for an archive", hint="use a pipe or a file")
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, name)
+        record = containers.find(engine, name)
         if target == "-":
             pack_out(engine, record, source, lambda data: write_all(STDOUT, data), follow=follow)
             return 0
@@ -64,7 +64,7 @@ def _in(invocation: Invocation, source: str, name: str, target: str) -> int:
     if source == "-" and is_terminal(STDIN):
         raise UsageError("standard input is a terminal, not an archive", hint="use a pipe or a file")
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, name)
+        record = containers.find(engine, name)
         if source == "-":
             report = unpack_in(engine, record, _standard_input(), target, archive=archive)
         else:

@@ -25,7 +25,7 @@ def _exec(invocation: Invocation) -> int:
     require_terminal(stdin, tty)
     size = terminal_size(stdin, tty)
     with invocation.engine() as engine, taken_signals() as signals:
-        record = containers.find_typed(engine, name)
+        record = containers.find(engine, name)
         process = execution.process_plan(
             record,
             tuple(argv),

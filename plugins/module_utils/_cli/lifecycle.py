@@ -36,7 +36,7 @@ def for_containers(invocation: Invocation, act: Callable[[Engine, ContainerRecor
     with invocation.engine() as engine:
 
         def one(name: str) -> str:
-            act(engine, containers.find_typed(engine, name))
+            act(engine, containers.find(engine, name))
             return name
 
         return for_each(invocation.arguments, one)
@@ -47,7 +47,7 @@ def _all_at_once(invocation: Invocation, act: Callable[[Engine, ContainerRecord]
 
     def one(name: str) -> str:
         with invocation.engine() as engine:
-            act(engine, containers.find_typed(engine, name))
+            act(engine, containers.find(engine, name))
         return name
 
     return at_once(invocation.arguments, one)
@@ -97,7 +97,7 @@ def _remove(invocation: Invocation) -> int:
 
         def one(name: str) -> str | None:
             try:
-                containers.remove(engine, containers.find_typed(engine, name), force=force, volumes=volumes)
+                containers.remove(engine, containers.find(engine, name), force=force, volumes=volumes)
             except NotFound as error:
                 if not force:
                     raise
@@ -112,7 +112,7 @@ def _wait(invocation: Invocation) -> int:
     with invocation.engine() as engine:
 
         def one(name: str) -> str:
-            return str(containers.wait(engine, containers.find_typed(engine, name)))
+            return str(containers.wait(engine, containers.find(engine, name)))
 
         return for_each(invocation.arguments, one)
 
@@ -120,7 +120,7 @@ def _wait(invocation: Invocation) -> int:
 def _rename(invocation: Invocation) -> int:
     old, new = invocation.arguments
     with invocation.engine() as engine:
-        containers.rename(engine, containers.find_typed(engine, old), new)
+        containers.rename(engine, containers.find(engine, old), new)
     return 0
 
 

@@ -190,7 +190,7 @@ def _size_text(engine: Engine, record: ContainerRecord) -> str:
 def _port(invocation: Invocation) -> int:
     name, *wanted = invocation.arguments
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, name)
+        record = containers.find(engine, name)
         plan = parse(record.launch, source=f"the record of container {name}")["plan"]
         ports = _live_ports(plan, containers.state(engine, record))
     lines = [(f"{port.container_port}/{port.protocol}", f"{_address(port)}:{port.host_port}") for port in ports]
@@ -214,7 +214,7 @@ def _top(invocation: Invocation) -> int:
     name, *words = invocation.arguments
     columns = parse_columns(words)
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, name)
+        record = containers.find(engine, name)
         running = containers.state(engine, record).status in ("running", "paused")
         found = read_state(engine.paths.container_run(record.id)) if running else None
     if found is None:

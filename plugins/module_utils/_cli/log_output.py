@@ -41,7 +41,7 @@ def _logs(invocation: Invocation) -> int:
     tail, since_ns, until_ns = _tail(invocation), _moment(invocation, "since"), _moment(invocation, "until")
     stamped = invocation.is_on("timestamps")
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, invocation.arguments[0])
+        record = containers.find(engine, invocation.arguments[0])
         if declared_spec(record).log_driver == "none":
             raise Unsupported(f"logs of container {record.name}: its log_driver is none, nothing is kept")
 

@@ -163,14 +163,14 @@ def _start(invocation: Invocation) -> int:
         with invocation.engine() as engine:
 
             def one(name: str) -> str:
-                _tell_warnings(containers.start(engine, containers.find_typed(engine, name)))
+                _tell_warnings(containers.start(engine, containers.find(engine, name)))
                 return name
 
             return for_each(invocation.arguments, one)
     if len(invocation.arguments) != 1:
         raise UsageError("only one container can be attached to")
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, invocation.arguments[0])
+        record = containers.find(engine, invocation.arguments[0])
         streams = _streams_of(invocation, record, stdin=invocation.is_on("interactive"))
         return _start_attached(invocation, engine, record, streams)
 
@@ -187,7 +187,7 @@ def _streams_of(invocation: Invocation, record: ContainerRecord, *, stdin: bool)
 
 def _attach(invocation: Invocation) -> int:
     with invocation.engine() as engine:
-        record = containers.find_typed(engine, invocation.arguments[0])
+        record = containers.find(engine, invocation.arguments[0])
         streams = _streams_of(invocation, record, stdin=not invocation.is_on("no-stdin"))
         with taken_signals() as signals, containers.attach(engine, record) as session:
             streams = with_proxy(streams, invocation, proxy_to(engine, record))

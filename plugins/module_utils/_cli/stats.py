@@ -65,7 +65,7 @@ def stats_row(record: ContainerRecord, before: Sample, after: Sample, *, full: b
 
 def _chosen(invocation: Invocation, engine: Engine) -> list[ContainerRecord]:
     if invocation.arguments:
-        return [containers.find_typed(engine, name) for name in invocation.arguments]
+        return [containers.find(engine, name) for name in invocation.arguments]
     return [record for record, _ in containers.list_containers(engine, all=invocation.is_on("all"))]
 
 

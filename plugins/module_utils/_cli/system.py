@@ -25,7 +25,7 @@ def _facts(engine: Engine, name: str, kind: str | None, *, sized: bool = False) 
     from .._engine import containers, images, volumes
 
     if kind in (None, "container"):
-        container = containers.lookup(engine, name, shortest=1)
+        container = containers.lookup(engine, name)
         if container is not None:
             facts = containers.inspect(engine, container)
             if sized:

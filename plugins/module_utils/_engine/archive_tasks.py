@@ -110,7 +110,7 @@ def export(engine: Engine, request: ExportRequest, *, check: bool = False) -> Ou
 def _with_tag(engine: Engine, name: str, tag: str) -> str:
     """The name with a tag, unless it has one, or a digest, or is an id."""
     last = name.rpartition("/")[2]
-    if ":" in last or "@" in last or (id_prefix_of(name) and lookup(engine, f"{name}:{tag}") is None):
+    if ":" in last or "@" in last or (id_prefix_of(engine, name) and lookup(engine, f"{name}:{tag}") is None):
         return name
     return f"{name}:{tag}"
 

@@ -30,7 +30,7 @@ def ensure_commit(
     """
     from . import images
 
-    existing = images.lookup(engine, request.name)
+    existing = images.by_name(engine, request.name)
     plan = plan_commit(engine, record, request) if check or existing and not force else None
     before = _state(existing)
     if plan and plan.same and not force:

@@ -120,7 +120,7 @@ def plan_commit(engine: Engine, record: ContainerRecord, request: CommitRequest)
     from . import images
 
     _target(engine, request.name)
-    base, existing = _base(engine, record), images.lookup(engine, request.name)
+    base, existing = _base(engine, record), images.by_name(engine, request.name)
     created = image_commit.read_document(existing).get("created") if existing else None
     statement = _statement(record, base, request, str(created or ""))
     with _Reading(engine, record, pause=False) as layer:

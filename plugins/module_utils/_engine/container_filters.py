@@ -86,9 +86,9 @@ def _images(engine: Engine, names: list[str]) -> set[str]:
 
 
 def _newest_and_oldest(engine: Engine, names: list[str]) -> tuple[int, int]:
-    from .containers import find_typed
+    from .containers import find
 
-    times = [find_typed(engine, name).created_ns for name in names]
+    times = [find(engine, name).created_ns for name in names]
     return (max(times), min(times)) if times else (0, 0)
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .images import Progress
 
-_SHORT_ID = 12  # digits of an id, as it is shown
 _ENDLESS_S = 2_000_000  # a stop timeout of -1: 23 days, about the longest that poll(2) waits
 
 
@@ -37,16 +36,13 @@ def by_name(engine: Engine, name: str) -> ContainerRecord | None:
     return database.container_by_name(name) if database is not None else None
 
 
-def lookup(engine: Engine, text: str, *, shortest: int = _SHORT_ID) -> ContainerRecord | None:
-    """The container with this name, id or beginning of an id, or None. Raises Conflict where several ids begin so.
-
-    What is shorter than `shortest` is a name alone: `db` that is not there must not be the one whose id begins so.
-    """
+def lookup(engine: Engine, text: str) -> ContainerRecord | None:
+    """The container with this name, id or beginning of an id, or None. Raises Conflict where several ids begin so."""
     database = engine.database()
     if database is None:
         return None
     record = database.container_by_name(text.lstrip("/"))
-    if record is None and len(text) >= shortest and is_id_prefix(text):
+    if record is None and len(text) >= engine.shortest_id and is_id_prefix(text):
         matches = database.containers_by_prefix(text)
         if len(matches) > 1:
             raise Conflict(f"container {text}: {len(matches)} containers have ids that begin so")
@@ -54,17 +50,12 @@ def lookup(engine: Engine, text: str, *, shortest: int = _SHORT_ID) -> Container
     return record
 
 
-def find(engine: Engine, text: str, *, shortest: int = _SHORT_ID) -> ContainerRecord:
+def find(engine: Engine, text: str) -> ContainerRecord:
     """As `lookup`, but raises NotFound."""
-    record = lookup(engine, text, shortest=shortest)
+    record = lookup(engine, text)
     if record is None:
         raise NotFound(f"container {text}: no such container")
     return record
-
-
-def find_typed(engine: Engine, text: str) -> ContainerRecord:
-    """As `find`, for what a person types: one digit of an id is enough where no other begins so."""
-    return find(engine, text, shortest=1)
 
 
 class Held:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .engine_settings import EngineSettings
 
 
+_SHORT_ID = 12  # digits of an id, as it is shown
+
+
 class Engine:
     """One engine: three directories and what lives in them.
 
@@ -24,8 +27,13 @@ class Engine:
     with two fsyncs, and a command that ends gives its locks back anyway. Who goes on living calls `close`.
     """
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, *, shortest_id: int = _SHORT_ID) -> None:
+        """What has fewer digits than `shortest_id` is a name alone, never the beginning of an id.
+
+        A task's `db` that is not there must not be what happens to have an id that begins so. A person types less.
+        """
         self.paths = paths
+        self.shortest_id = shortest_id
         self._database: Database | None = None
         self._defaults: EngineSettings | None = None
 
@@ -72,5 +80,8 @@ class Engine:
 
 
 def open_engine(root: str | None = None, run: str | None = None, config: str | None = None) -> Engine:
-    """The engine with these directories, or those of HULL_ROOT, HULL_RUN and HULL_CONFIG, or the default ones."""
-    return Engine(find_paths(root, run, config))
+    """For a person at a prompt: one digit of an id is enough where no other begins so.
+
+    The engine with these directories, or those of HULL_ROOT, HULL_RUN and HULL_CONFIG, or the default ones.
+    """
+    return Engine(find_paths(root, run, config), shortest_id=1)

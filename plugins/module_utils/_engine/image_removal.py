@@ -90,7 +90,7 @@ def _chosen(engine: Engine, text: str, tags: list[TagRecord], force: bool) -> li
 def _is_by_id(engine: Engine, text: str, tags: list[TagRecord]) -> bool:
     if is_digest(text):
         return True
-    return bool(id_prefix_of(text)) and not _has_name(engine, text, tags)
+    return bool(id_prefix_of(engine, text)) and not _has_name(engine, text, tags)
 
 
 def _has_name(engine: Engine, text: str, tags: list[TagRecord]) -> bool:

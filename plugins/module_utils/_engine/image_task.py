@@ -107,9 +107,9 @@ def ensure_tagged(
 
 
 def _named_by(engine: Engine, name: str) -> str:
-    """The id of the image that has exactly this name, or empty: what is to be given as a name is never an id."""
-    tag = images.tag_of(engine, name)
-    return tag.image_id if tag else ""
+    """The id of the image that has exactly this name, or empty."""
+    record = images.by_name(engine, name)
+    return record.id if record else ""
 
 
 def _target(name: str, image_id: str) -> dict[str, Any]:

@@ -48,10 +48,14 @@ def repository_of(reference: str) -> str:
     return name if by_digest else name.rpartition(":")[0]
 
 
-def id_prefix_of(text: str) -> str:
-    """The hex digits of a text that may be an image's id or the beginning of one, `sha256:` before it or not."""
-    digits = text[len(_ID_ALGORITHM) :] if text.startswith(_ID_ALGORITHM) else text
-    return digits if is_id_prefix(digits) else ""
+def id_prefix_of(engine: Engine, text: str) -> str:
+    """The hex digits of a text that may be an image's id or the beginning of one, else an empty text.
+
+    With `sha256:` before them any number does, without it at least the engine's `shortest_id`.
+    """
+    is_marked = text.startswith(_ID_ALGORITHM)
+    digits = text[len(_ID_ALGORITHM) :] if is_marked else text
+    return digits if is_id_prefix(digits) and (is_marked or len(digits) >= engine.shortest_id) else ""
 
 
 def lookup(engine: Engine, text: str) -> ImageRecord | None:
@@ -69,11 +73,18 @@ def lookup(engine: Engine, text: str) -> ImageRecord | None:
     tag = _tag_of(engine, database, text)
     if tag is not None:
         return database.image(tag.image_id)
-    digits = id_prefix_of(text)
+    digits = id_prefix_of(engine, text)
     matches = database.images_by_prefix(digits) if digits else []
     if len(matches) > 1:
         raise Conflict(f"image {text}: {len(matches)} images have ids that begin so", hint="give more digits")
     return matches[0] if matches else None
+
+
+def by_name(engine: Engine, name: str) -> ImageRecord | None:
+    """The image that has exactly this name, or None: what is to be given as a name is never an id."""
+    database = engine.database()
+    tag = database.tag(reference_of(engine, name).canonical) if database is not None else None
+    return database.image(tag.image_id) if database is not None and tag is not None else None
 
 
 def tag_of(engine: Engine, text: str) -> TagRecord | None:
@@ -86,7 +97,7 @@ def _tag_of(engine: Engine, database: Database, text: str) -> TagRecord | None:
     try:
         reference = reference_of(engine, text)
     except Invalid:
-        if id_prefix_of(text):
+        if id_prefix_of(engine, text):
             return None
         raise
     tag = database.tag(reference.canonical)
