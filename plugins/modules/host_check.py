@@ -158,12 +158,17 @@ def check(task: Task) -> dict[str, Any]:
     """Look at the host; the task fails where something is in the way."""
     import sys
 
-    from ansible_collections.hull.engine.plugins.module_utils._base.engine_file import check_document
+    from ansible_collections.hull.engine.plugins.module_utils._base.engine_file import check_document, file_path
+    from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
     from ansible_collections.hull.engine.plugins.module_utils._engine.engine_settings import settings_of
     from ansible_collections.hull.engine.plugins.module_utils._engine.host_check import Demand, check_host
 
     paths = task.engine.paths
-    settings_of(paths, check_document(paths, task.options["engine_settings"]))
+    try:
+        settings_of(paths, check_document(paths, task.options["engine_settings"]))
+    except Invalid as error:  # says that it reads a file, which is not written yet
+        message = error.message.removeprefix(f"read {file_path(paths)}: ")
+        raise Invalid(message, option="engine_settings", hint=error.hint) from error
     demand = Demand(
         controllers=tuple(task.options["controllers"]),
         min_free_bytes=task.options["min_free_bytes"],
