@@ -23,6 +23,7 @@ from tests.support.registry import RunningRegistry, running_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".collections"
+PATIENCE_S = 3600  # one playbook takes half an hour in a machine that is emulated
 CONFIG = {
     "created": "2026-01-01T00:00:00Z",
     "config.env": ["GREETING=hello", "PATH=/bin"],
@@ -140,7 +141,7 @@ class Playbooks:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
-            timeout=600,
+            timeout=PATIENCE_S,
         )
         assert (done.returncode != 0) == fails, done.stdout[-20000:]
         return done.stdout
