@@ -284,8 +284,9 @@ options:
     type: str
   volumes_from:
     description:
-      - Containers, by name or id, whose volumes, bind mounts and images this one gets as well. V(:ro) makes them
-        read-only. The container's own mounts win, and those of a later container over those of an earlier one.
+      - Containers, by name, id or at least its first 12 digits, whose volumes, bind mounts and images this one gets as
+        well. V(:ro) makes them read-only. The container's own mounts win, and those of a later container over those of
+        an earlier one.
     type: list
     elements: str
   mounts:

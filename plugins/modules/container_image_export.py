@@ -21,7 +21,7 @@ extends_documentation_fragment:
 options:
   names:
     description:
-      - The images, as references or ids. A name without a tag gets O(tag).
+      - The images, as references, ids or at least the first 12 digits of ids. A name without a tag gets O(tag).
       - An image that is given by its id has no name in the archive.
     type: list
     elements: str

@@ -35,8 +35,8 @@ options:
     type: str
   index:
     description:
-      - Images on the host, by name or id, one for each platform. They are pushed as one image of several platforms
-        under O(name).
+      - Images on the host, by name, id or at least its first 12 digits, one for each platform. They are pushed as one
+        image of several platforms under O(name).
     type: list
     elements: str
   platform:

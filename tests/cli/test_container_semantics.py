@@ -340,6 +340,9 @@ def test_a_name_is_never_the_beginning_of_another_containers_id(tasks: Tasks) ->
     digits = other["Id"][:4]
     assert not tasks(name=digits, state="absent", image=None)["changed"]
     assert tasks.fails(name="joining", network_mode=f"container:{digits}") == f"container {digits}: no such container"
+    joining = tasks(name="joining", network_mode=f"container:{digits}", state="present")["container"]["Id"]
+    assert f"container {digits}: no such container" in tasks.engine.fails(1, "start", joining)
+    tasks(name="joining", state="absent", image=None)
     assert tasks(name=digits)["actions"] == [{"created": digits}, {"started": digits}]
     assert tasks(name=digits, state="absent", image=None, force_kill=True)["changed"]
     assert tasks.state()["Pid"] == other["State"]["Pid"]

@@ -115,6 +115,28 @@ def test_memory_and_queues_of_another_container_are_shared(shared: Hull) -> None
         assert "/dev/shm" in shared.fails(125, *words, "true")
 
 
+def test_the_beginning_of_an_id_is_typed_and_the_id_is_kept(shared: Hull) -> None:
+    with running(shared, "provider", "--network", "none", "-v", "given:/given") as provider:
+        whole = shared("inspect", "-f", "{{.Id}}", provider).strip()
+        words = (
+            "--network",
+            f"container:{whole[:8]}",
+            "--pid",
+            f"container:{provider}",
+            "--volumes-from",
+            whole[:8] + ":ro",
+        )
+        shared("run", "-d", "--name", "guest", *words, "busybox", "sleep", "99")
+        form = "{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.VolumesFrom}}"
+        assert shared("inspect", "-f", form, "guest").split() == [
+            f"container:{whole}",
+            f"container:{provider}",
+            f"[{whole}:ro]",
+        ]
+        assert namespaces_of(shared, "guest")["net"] == namespaces_of(shared, provider)["net"]
+        shared("rm", "-f", "guest")
+
+
 def test_ipc_none_has_no_shared_memory(shared: Hull) -> None:
     for more in ((), ("--userns", "auto")):
         words = ("run", "--rm", "--network", "none", "--ipc", "none", *more, "busybox")

@@ -157,7 +157,13 @@ ALL = {
     "host_slice_properties": {"MemoryMax": "512M", "TasksMax": 100},
     "host_policy": {"default": "accept"},
     "host_sysctls": {"net.ipv4.tcp_fin_timeout": 61},
-    "host_registries": [{"name": "registry.example.org", "ca_certificate": "-----BEGIN CERTIFICATE-----"}],
+    "host_registries": [
+        {"name": "registry.example.org", "ca_certificate": "one\n"},
+        {"name": "registry.example.org/team", "ca_certificate": "two"},
+        {"name": "registry.example.org.uk/team", "ca_certificate": "three"},
+    ],
+    "host_stall_timeout": 90,
+    "host_foreign_layers": True,
 }
 LESS = {
     "host_pyroute2": "none",
@@ -200,6 +206,9 @@ def test_all_comes_goes_and_comes_again(machine: Machine) -> None:
     assert machine.run("systemctl show --property=TasksMax --value hull.slice") == "100"
     assert machine.run("cat /proc/sys/net/ipv4/tcp_fin_timeout") == "61"
     assert machine.run("hull info | grep -c 'below /hull.slice/hull'") == "1"
+    assert machine.run("cat /etc/hull/certs.d/registry.example.org/hull.crt").split() == ["one", "two"]
+    registries = json.loads(machine.run("cat /etc/hull/registries.json"))
+    assert (registries["stall_timeout"], registries["foreign_layers"]) == (90, True)
     machine.run(BUSYBOX)
     machine.run("hull run -d --name web --restart always -v data:/data -p 8080:80 small:1 httpd -f -p 80 -h /")
     assert _is_let_through(machine)

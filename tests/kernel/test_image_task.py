@@ -87,10 +87,12 @@ def test_a_name_is_never_the_beginning_of_another_images_id(engine: Engine, layo
     with pytest.raises(NotFound, match=f"image {digits[:4]}: no such image here"):
         images.plan_pull(engine, digits[:4], "never")
     assert images.plan_pull(engine, digits[:4], "missing").fetch == "not here"
-    for text in (digits[:12], digits, facts["Id"], f"sha256:{digits[:4]}"):
+    for text in (digits[:12], digits, facts["Id"], f"sha256:{digits[:12]}"):
         assert images.find(engine, text).id == facts["Id"]
+    assert images.lookup(engine, f"sha256:{digits[:11]}") is None
     with open_engine(engine.paths.root, engine.paths.run, engine.paths.config) as typed:
-        assert images.find(typed, digits[:4]).id == facts["Id"]
+        assert images.find(typed, digits[:4]).id == images.find(typed, f"sha256:{digits[:4]}").id == facts["Id"]
+        typed.close()
     assert ensure(engine, ImageRequest(name=digits[:12], state="absent")).changed
 
 

@@ -28,6 +28,8 @@ from .relay import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._engine.engine import Engine
     from .._runtime.client import Started
     from .._store.records import ContainerRecord
@@ -80,7 +82,7 @@ def _create_container(invocation: Invocation, engine: Engine) -> ContainerRecord
     if pull not in ("missing", "always", "never"):
         raise Invalid(f"{pull!r} is not known", option="--pull", hint="use missing, always or never")
     name = invocation.text("name") or _free_name(engine)
-    spec = container_spec(container_options(invocation.parsed, name=name))
+    spec = container_spec(_with_whole_ids(engine, container_options(invocation.parsed, name=name)))
     id_file = _IdFile(invocation.text("cidfile"))
     try:
         with ProgressOutput(quiet=invocation.is_on("quiet"), on_error=True) as progress:
@@ -92,6 +94,24 @@ def _create_container(invocation: Invocation, engine: Engine) -> ContainerRecord
         raise
     id_file.write(container_id)
     return containers.find(engine, container_id)
+
+
+def _with_whole_ids(engine: Engine, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the ids of other containers where their beginnings were typed: those may fit others later."""
+
+    def whole(entry: str) -> str:
+        name, colon, mode = entry.partition(":")
+        record = containers.lookup(engine, name)
+        return entry if record is None or record.name == name else f"{record.id}{colon}{mode}"
+
+    shared: dict[str, Any] = {
+        option: f"container:{whole(mode[len('container:') :])}"
+        for option, mode in options.items()
+        if option in ("network_mode", "pid_mode", "ipc_mode") and mode.startswith("container:")
+    }
+    if options.get("volumes_from"):
+        shared["volumes_from"] = [whole(entry) for entry in options["volumes_from"]]
+    return {**options, **shared}
 
 
 def _create(invocation: Invocation) -> int:

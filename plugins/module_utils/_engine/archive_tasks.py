@@ -14,7 +14,7 @@ from .._base.errors import HullError, NotFound
 from .._base.plan import Action, Outcome
 from .._base.values import Value
 from . import archives
-from .images import familiar, has_platform, id_prefix_of, inspect, lookup, parse_target
+from .images import by_name, familiar, has_platform, id_prefix_of, inspect, lookup, parse_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def import_image(engine: Engine, request: ImportRequest, *, check: bool = False)
     from .._image.rootfs_source import is_url
 
     parse_target(engine, request.name)
-    known = lookup(engine, request.name)
+    known = by_name(engine, request.name)
     before = {"exists": known is not None, "id": known.id if known else None}
     comes_once = is_url(request.source) and not check
     if known is None and not check or comes_once:

@@ -42,10 +42,10 @@ def wanted_mounts(engine: Engine, spec: ContainerSpec, config: ImageConfig) -> l
 
 def _mounts_of(engine: Engine, entry: str) -> list[MountSpec]:
     """What another container mounts, running or not, but for its tmpfs: `name` or `name:ro`. A volume is not filled."""
-    from .containers import lookup
+    from .containers import lookup_declared
 
     name, _, mode = entry.partition(":")
-    record = lookup(engine, name)
+    record = lookup_declared(engine, name)
     if record is None:
         raise NotFound(f"volumes_from: container {name}: no such container")
     return [

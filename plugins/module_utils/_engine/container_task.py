@@ -79,7 +79,7 @@ def _left_behind(engine: Engine, spec: ContainerSpec, now: RunState) -> tuple[st
     found = []
     for option, (namespace, mode) in shared.items():
         kind, _, provider = mode.partition(":")
-        record = containers.lookup(engine, provider) if kind == "container" else None
+        record = containers.lookup_declared(engine, provider) if kind == "container" else None
         if record is not None and _shares(namespace, now.pid, containers.state(engine, record).pid) is False:
             found.append(option)
     return tuple(found)

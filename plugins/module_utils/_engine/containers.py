@@ -12,6 +12,7 @@ from .._base.errors import Conflict, NotFound
 from .._base.names import is_id_prefix
 from .._runtime.state import observe
 from .._store.locks import lock
+from .engine import SHORT_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,12 +38,24 @@ def by_name(engine: Engine, name: str) -> ContainerRecord | None:
 
 
 def lookup(engine: Engine, text: str) -> ContainerRecord | None:
-    """The container with this name, id or beginning of an id, or None. Raises Conflict where several ids begin so."""
+    """The container with this name, id or beginning of an id, or None. Raises Conflict where several ids begin so.
+
+    What is shorter than the engine's `shortest_id` is a name alone.
+    """
+    return _lookup(engine, text, engine.shortest_id)
+
+
+def lookup_declared(engine: Engine, text: str) -> ContainerRecord | None:
+    """As `lookup`, for what another container's options name: the same container whoever makes or starts that one."""
+    return _lookup(engine, text, SHORT_ID)
+
+
+def _lookup(engine: Engine, text: str, shortest: int) -> ContainerRecord | None:
     database = engine.database()
     if database is None:
         return None
     record = database.container_by_name(text.lstrip("/"))
-    if record is None and len(text) >= engine.shortest_id and is_id_prefix(text):
+    if record is None and len(text) >= shortest and is_id_prefix(text):
         matches = database.containers_by_prefix(text)
         if len(matches) > 1:
             raise Conflict(f"container {text}: {len(matches)} containers have ids that begin so")

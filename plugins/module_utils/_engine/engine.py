@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .engine_settings import EngineSettings
 
 
-_SHORT_ID = 12  # digits of an id, as it is shown
+SHORT_ID = 12  # digits of an id, as it is shown
 
 
 class Engine:
@@ -27,7 +27,7 @@ class Engine:
     with two fsyncs, and a command that ends gives its locks back anyway. Who goes on living calls `close`.
     """
 
-    def __init__(self, paths: Paths, *, shortest_id: int = _SHORT_ID) -> None:
+    def __init__(self, paths: Paths, *, shortest_id: int = SHORT_ID) -> None:
         """What has fewer digits than `shortest_id` is a name alone, never the beginning of an id.
 
         A task's `db` that is not there must not be what happens to have an id that begins so. A person types less.
@@ -80,8 +80,8 @@ class Engine:
 
 
 def open_engine(root: str | None = None, run: str | None = None, config: str | None = None) -> Engine:
-    """For a person at a prompt: one digit of an id is enough where no other begins so.
+    """The engine with these directories, or those of HULL_ROOT, HULL_RUN and HULL_CONFIG, or the default ones.
 
-    The engine with these directories, or those of HULL_ROOT, HULL_RUN and HULL_CONFIG, or the default ones.
+    It is for `hull`: one digit of an id is enough where no other begins so.
     """
     return Engine(find_paths(root, run, config), shortest_id=1)

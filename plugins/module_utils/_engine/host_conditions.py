@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from .._base.errors import Conflict
+from .._base.errors import Conflict, NotFound
 from .._base.values import replace
 from .._runtime.state import observe
 
@@ -51,9 +51,11 @@ def _providers(engine: Engine, record: ContainerRecord, spec: ContainerSpec) -> 
 
 
 def _provider(engine: Engine, record: ContainerRecord, name: str, option: str, what: str) -> str:
-    from .containers import find
+    from .containers import lookup_declared
 
-    provider = find(engine, name)
+    provider = lookup_declared(engine, name)
+    if provider is None:
+        raise NotFound(f"container {name}: no such container")
     if provider.id == record.id:
         raise Conflict(f"start container {record.name}: {option} is the container itself", hint="name another one")
     now = observe(engine.paths, provider.id)

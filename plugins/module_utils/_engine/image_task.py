@@ -52,7 +52,7 @@ def ensure(engine: Engine, request: ImageRequest, *, check: bool = False, progre
         steps.append(_name(engine, request, image_id, check))
     if request.push:
         steps.append(_push(engine, request, image_id, check, progress))
-    record = images.lookup(engine, request.name)
+    record = _here(engine, request)
     return Outcome(
         any(step.actions for step in steps),
         tuple(action for step in steps for action in step.actions),
@@ -132,9 +132,15 @@ def _check_request(engine: Engine, request: ImageRequest) -> None:
         _push_reference(engine, request)
 
 
+def _here(engine: Engine, request: ImageRequest) -> ImageRecord | None:
+    """The image that a task means. What load and import bring gets the name, which is never an id then."""
+    gets_name = request.source in ("load", "import") and not is_digest(request.name)
+    return (images.by_name if gets_name else images.lookup)(engine, request.name)
+
+
 def _bring(engine: Engine, request: ImageRequest, check: bool, progress: Progress | None) -> _Step:
     """The image from its source, where it is not there or `force_source` asks for it."""
-    record = images.lookup(engine, request.name)
+    record = _here(engine, request)
     before = _state(engine, request.name, record)
     verb, reason = plan_source(engine, request, record)
     if not verb:

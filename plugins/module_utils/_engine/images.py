@@ -51,19 +51,19 @@ def repository_of(reference: str) -> str:
 def id_prefix_of(engine: Engine, text: str) -> str:
     """The hex digits of a text that may be an image's id or the beginning of one, else an empty text.
 
-    With `sha256:` before them any number does, without it at least the engine's `shortest_id`.
+    `sha256:` may stand before them. Fewer than the engine's `shortest_id` are a name alone.
     """
-    is_marked = text.startswith(_ID_ALGORITHM)
-    digits = text[len(_ID_ALGORITHM) :] if is_marked else text
-    return digits if is_id_prefix(digits) and (is_marked or len(digits) >= engine.shortest_id) else ""
+    digits = text[len(_ID_ALGORITHM) :] if text.startswith(_ID_ALGORITHM) else text
+    return digits if len(digits) >= engine.shortest_id and is_id_prefix(digits) else ""
 
 
 def lookup(engine: Engine, text: str) -> ImageRecord | None:
     """The local image that a reference, an id or the beginning of an id means, or None.
 
-    A digest in the reference decides, and the repository must be the one that it came from: `app@sha256:...` is not
-    what another repository gave under the same digest. A name that could be both is a reference first. Raises Invalid,
-    and Conflict where an id's beginning fits several images.
+    What has fewer digits than the engine's `shortest_id` is a name alone, and one that could be both is a reference
+    first. A digest in the reference decides, and the repository must be the one that it came from: `app@sha256:...` is
+    not what another repository gave under the same digest. Raises Invalid, and Conflict where an id's beginning fits
+    several images.
     """
     database = engine.database()
     if database is None:
