@@ -40,21 +40,24 @@ PYTEST = ("/opt/test/bin/python", "-m", "pytest", f"--junit-xml={RESULTS}", "-o"
 
 
 def shares(paths: list[str], jobs: int) -> list[list[str]]:
-    """The test files below the paths in at most as many lists as there are jobs, alike in size, none of them empty."""
-    files: list[Path] = []
-    for path in (disks.CHECKOUT / path for path in paths):
-        found = [path] if path.is_file() else [each for each in path.rglob("test_*.py") if not _is_left_out(each)]
+    """The test files below the paths in at most as many lists as there are jobs, alike in size, none of them empty.
+
+    One test of a file (`tests/kernel/test_launch.py::test_rlimits`) counts as the file.
+    """
+    sizes: dict[str, int] = {}
+    for text in paths:
+        path = disks.CHECKOUT / text.partition("::")[0]
+        if path.is_file():
+            sizes[text] = path.stat().st_size
+            continue
+        found = {str(file.relative_to(disks.CHECKOUT)): file.stat().st_size for file in path.rglob("test_*.py")}
         if not found:
             raise machine.Refused(f"run tests: there are none in {path}")
-        files += found
-    lists: list[list[Path]] = [[] for _ in range(jobs)]
-    for file in sorted(files, key=lambda file: (-file.stat().st_size, file)):
-        min(lists, key=lambda each: sum(other.stat().st_size for other in each)).append(file)
-    return [sorted(str(file.relative_to(disks.CHECKOUT)) for file in each) for each in lists if each]
-
-
-def _is_left_out(file: Path) -> bool:
-    return str(file.relative_to(disks.CHECKOUT)) in LEFT_OUT
+        sizes.update((name, size) for name, size in found.items() if name not in LEFT_OUT)
+    lists: list[list[str]] = [[] for _ in range(jobs)]
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        min(lists, key=lambda each: sum(sizes[other] for other in each)).append(name)
+    return [sorted(each) for each in lists if each]
 
 
 def run(guest: machine.Machine, release: str, tests: list[str], results: Path) -> int:
