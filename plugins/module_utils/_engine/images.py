@@ -83,8 +83,10 @@ def lookup(engine: Engine, text: str) -> ImageRecord | None:
 def by_name(engine: Engine, name: str) -> ImageRecord | None:
     """The image that has exactly this name, or None: what is to be given as a name is never an id."""
     database = engine.database()
-    tag = database.tag(reference_of(engine, name).canonical) if database is not None else None
-    return database.image(tag.image_id) if database is not None and tag is not None else None
+    if database is None:
+        return None
+    tag = database.tag(reference_of(engine, name).canonical)
+    return database.image(tag.image_id) if tag is not None else None
 
 
 def tag_of(engine: Engine, text: str) -> TagRecord | None:
