@@ -60,6 +60,16 @@ options:
       - What is to be written to C(engine.json). Where the engine would not take it, the task fails with what is wrong.
     type: dict
     default: {}
+  registries_settings:
+    description:
+      - The same for C(registries.json). Credentials are better left out of it, since they would be logged.
+    type: dict
+    default: {}
+  policy_settings:
+    description:
+      - The same for C(policy.json). The files of keys are not looked for. Empty is no policy.
+    type: dict
+    default: {}
 seealso:
   - module: hull.engine.engine_info
 author:
@@ -151,6 +161,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "kernel_modules": {"type": "list", "elements": "str", "default": []},
     "kernel_parameters": {"type": "list", "elements": "str", "default": []},
     "engine_settings": {"type": "dict", "default": {}},
+    "registries_settings": {"type": "dict", "default": {}},
+    "policy_settings": {"type": "dict", "default": {}},
 }
 
 
@@ -158,17 +170,10 @@ def check(task: Task) -> dict[str, Any]:
     """Look at the host; the task fails where something is in the way."""
     import sys
 
-    from ansible_collections.hull.engine.plugins.module_utils._base.engine_file import check_document, file_path
-    from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
-    from ansible_collections.hull.engine.plugins.module_utils._engine.engine_settings import settings_of
     from ansible_collections.hull.engine.plugins.module_utils._engine.host_check import Demand, check_host
 
+    _check_settings(task)
     paths = task.engine.paths
-    try:
-        settings_of(paths, check_document(paths, task.options["engine_settings"]))
-    except Invalid as error:  # says that it reads a file, which is not written yet
-        message = error.message.removeprefix(f"read {file_path(paths)}: ")
-        raise Invalid(message, option="engine_settings", hint=error.hint) from error
     demand = Demand(
         controllers=tuple(task.options["controllers"]),
         min_free_bytes=task.options["min_free_bytes"],
@@ -191,6 +196,28 @@ def check(task: Task) -> dict[str, Any]:
         told = "; ".join(f"no {lack.what}: {lack.why} ({lack.cure})" for lack in findings.problems)
         raise TaskFailed(f"this host can't run containers: {told}", result)
     return result
+
+
+def _check_settings(task: Task) -> None:
+    """Refuse what the engine would not take from its files. Raises Invalid, naming the option."""
+    from ansible_collections.hull.engine.plugins.module_utils._base.codec import render
+    from ansible_collections.hull.engine.plugins.module_utils._base.engine_file import check_document, file_path
+    from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
+    from ansible_collections.hull.engine.plugins.module_utils._engine.engine_settings import settings_of
+    from ansible_collections.hull.engine.plugins.module_utils._image.policy_file import parse_policy
+    from ansible_collections.hull.engine.plugins.module_utils._image.settings_file import parse_settings
+
+    paths = task.engine.paths
+    option, file = "engine_settings", file_path(paths)
+    try:
+        settings_of(paths, check_document(paths, task.options[option]))
+        option = file = "registries_settings"
+        parse_settings(render(task.options[option]).encode(), file)
+        option = file = "policy_settings"
+        if task.options[option]:
+            parse_policy(render(task.options[option]).encode(), file)
+    except Invalid as error:  # says that it reads a file, which is not written yet
+        raise Invalid(error.message.removeprefix(f"read {file}: "), option=option, hint=error.hint) from error
 
 
 def main() -> None:

@@ -139,4 +139,4 @@ def _check_location(fields: dict[str, Any], path: str, where: str) -> None:
 
 
 def _is_place(text: str) -> bool:
-    return bool(text) and "://" not in text and text == text.strip("/") and "*" not in text and "@" not in text
+    return text.split() == [text] and text == text.strip("/") and not any(part in text for part in ("://", "*", "@"))

@@ -29,6 +29,7 @@ def _settings(document: Any) -> Any:
         ({"registries": {"r": {"token_hosts": [1]}}}, "registries.r.token_hosts is not a list of text"),
         ({"registries": {"r": {"ca_file": "ca.pem"}}}, "registries.r.ca_file is not an absolute path"),
         ({"registries": {"https://r": {}}}, "registries.https://r is not a registry"),
+        ({"registries": {"r s": {}}}, "registries.r s is not a registry"),
         ({"foreign_layers": "no"}, "foreign_layers is not true or false"),
         ({"registries": []}, "registries is not an object"),
         ([], "the document is not an object"),
