@@ -18,6 +18,7 @@ import sys
 import zipfile
 from importlib.util import MAGIC_NUMBER
 from marshal import dumps
+from types import CodeType
 
 from .._base.errors import Unsupported
 
@@ -148,7 +149,30 @@ def _launcher(interpreter: str, start: int, size: int, index_start: int, index_s
 
 def _code(source: bytes, path: str) -> bytes:
     """A file's marshalled code object."""
-    return dumps(compile(source, path, "exec", dont_inherit=True, optimize=0))
+    code = compile(source, path, "exec", dont_inherit=True, optimize=0)
+    held: list[Any] = []
+    return dumps(_settled(code, held))
+
+
+def _settled(value: Any, held: list[Any]) -> Any:
+    """A code object or constant so that marshal writes the same bytes in every process.
+
+    Before Python 3.11 it writes sets in the order of their hashes: tuples take their place. It marks what else the
+    process refers to, such as a name that another module has too: `held` refers to all. And it marks what is interned,
+    which characters, there once in a process, are or not by what others did with them.
+    """
+    if isinstance(value, CodeType):
+        value = value.replace(co_consts=tuple(_settled(each, held) for each in value.co_consts))
+        held += (*value.co_names, *value.co_varnames, *value.co_freevars, *value.co_cellvars)
+        held += (value.co_filename, value.co_name)
+    elif isinstance(value, (tuple, frozenset)):
+        value = tuple(
+            _settled(each, held) for each in (sorted(value, key=repr) if isinstance(value, frozenset) else value)
+        )
+    elif isinstance(value, str) and len(value) < 2:
+        value = sys.intern(value)
+    held.append(value)
+    return value
 
 
 def _add(archive: zipfile.ZipFile, path: str, content: bytes) -> None:

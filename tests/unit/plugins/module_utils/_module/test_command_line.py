@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from types import SimpleNamespace
 
 from ansible_collections.hull.engine.plugins.module_utils._module import command_line
@@ -69,6 +70,25 @@ def main(argv):
 def test_the_same_sources_give_the_same_bytes():
     again = dict(reversed(SOURCES.items()))
     assert command_line.build(SOURCES, "/usr/bin/python3") == command_line.build(again, "/usr/bin/python3")
+
+
+BUILD = f"""
+import asyncio, sys
+from hashlib import sha256
+from {command_line.__name__} import build, sources_beside
+
+print(sha256(build(sources_beside(None, sys.argv[1]), "/usr/bin/python3")).hexdigest())
+"""
+
+
+def test_another_process_gives_the_same_bytes():
+    main = f"{UTILS}/_cli/main.py"
+    here = command_line.build(command_line.sources_beside(None, main), "/usr/bin/python3")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, main], env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.strip() == sha256(here).hexdigest()
 
 
 def test_sources_come_from_a_directory(tmp_path):
