@@ -27,7 +27,7 @@ PATIENCE_S = 3600  # one playbook takes half an hour in a machine that is emulat
 CONFIG = {
     "created": "2026-01-01T00:00:00Z",
     "config.env": ["GREETING=hello", "PATH=/bin"],
-    "config.cmd": ["/bin/sleep", "1000"],
+    "config.cmd": ["/bin/sleep", "10000"],
     "config.label": ["origin=umoci"],
 }
 

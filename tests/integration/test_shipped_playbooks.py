@@ -161,7 +161,7 @@ def test_a_newer_engine_comes_under_running_containers(engine: Engine, tmp_path:
 
     engine.hull("load", "-i", engine.playbooks.variables["image_docker_archive"])  # type: ignore[arg-type]
     for name in ("web", "worker"):
-        engine.hull("run", "-d", "--name", name, "--network", "none", "small:1", "/bin/sleep", "1000")
+        engine.hull("run", "-d", "--name", name, "--network", "none", "small:1", "/bin/sleep", "10000")
     engine.hull("create", "--name", "idle", "--network", "none", "small:1")
     pids = [engine.hull("inspect", "-f", "{{.State.Pid}}", name) for name in ("web", "worker")]
     processes = [*pids, *map(_parent, pids)]
