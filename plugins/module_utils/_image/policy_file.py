@@ -15,7 +15,6 @@ so a signature for one repository does not vouch for what somebody copied to ano
 from __future__ import annotations
 
 from .._base.codec import parse
-from .._base.config_file import read_small_file
 from .._base.errors import Denied, HullError, Invalid
 from .._base.values import Value
 from .reference import Reference, normal_name, parse_reference
@@ -24,11 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .public_keys import PublicKey
-
 ACCEPT, DIGEST, REJECT = "accept", "digest", "reject"
 _RULES = (ACCEPT, DIGEST, REJECT)
-_PEM = "-----BEGIN"
+PEM = "-----BEGIN"
 _CHOICES = 'it is "accept", "digest", "reject" or {"signed_by": [keys]}'
 _PLACE = "write a registry as host or host:port, a path in one as host/path, or *.example.org"
 
@@ -37,25 +34,11 @@ class SignedBy(Value):
     """A demand: a signature by one of these keys. `where` names the place in the policy file that makes it."""
 
     where: str
-    keys: tuple[str, ...]  # absolute paths of files, or PEM texts
+    keys: tuple[str, ...]  # absolute paths of files, or PEM texts; `signatures.load_keys` reads them
     is_exact: bool = False
     repository: str = ""
     prefix: str = ""
     signed_prefix: str = ""
-
-    def load_keys(self) -> list[PublicKey]:
-        """The keys. Raises Invalid, Denied where one of them can't be used; the others do not count then."""
-        from .public_keys import parse_public_key
-
-        found = []
-        for index, key in enumerate(self.keys):
-            where = f"{self.where}.signed_by[{index}]"
-            data = key.encode() if key.startswith(_PEM) else read_small_file(key)
-            if data is None:
-                raise Denied(f"{where}: no such file as {key}", hint="put the public key there")
-            name = where if key.startswith(_PEM) else f"{where} ({key})"
-            found.append(parse_public_key(data.decode("ascii", "replace"), where=name))
-        return found
 
     def accepts(self, signed: Reference, pulled: Reference) -> bool:
         """Whether a signature for the one name vouches for the other."""
@@ -159,7 +142,7 @@ def _rule(value: Any, path: str, where: str) -> str | SignedBy:
     if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
         raise Invalid(f"read {path}: {where}.signed_by is not a list of public keys", hint="paths of files, or PEM")
     for key in keys:
-        if not key.startswith(("/", _PEM)):
+        if not key.startswith(("/", PEM)):
             raise Invalid(
                 f"read {path}: {where}.signed_by: {key[:100]!r} is neither an absolute path nor a key in PEM form"
             )

@@ -15,9 +15,12 @@ Source: sigstore/cosign, specs/SIGNATURE_SPEC.md; containers/image, docs/contain
 from __future__ import annotations
 
 from .._base.codec import parse
+from .._base.config_file import read_small_file
 from .._base.errors import Damaged, Denied, HullError, NotFound
 from .._base.values import replace
 from .manifest import parse_artifact, read_base64
+from .policy_file import PEM
+from .public_keys import parse_public_key
 from .reference import parse_reference
 
 TYPE_CHECKING = False
@@ -44,7 +47,7 @@ def check_signature(demand: SignedBy, registry: Registry, reference: Reference, 
     An image from an index has two: the index's, which `cosign sign` signs, and its own manifest's. Either will do, for
     either decides every byte of the image. Raises Denied, and RegistryError where the registry does not answer.
     """
-    keys = demand.load_keys()
+    keys = load_keys(demand)
     problems = []
     for digest in dict.fromkeys(filter(None, digests)):
         problem = _problem(demand, keys, registry, reference, digest)
@@ -55,6 +58,19 @@ def check_signature(demand: SignedBy, registry: Registry, reference: Reference, 
         f"image {reference.familiar}: {demand.where} wants a signature: {'; '.join(problems)}",
         hint="sign it with `cosign sign --key`, or check that the policy names the right keys",
     )
+
+
+def load_keys(demand: SignedBy) -> list[PublicKey]:
+    """The keys that a demand names. Raises Invalid, Denied where one can't be used; the others do not count then."""
+    found = []
+    for index, key in enumerate(demand.keys):
+        where = f"{demand.where}.signed_by[{index}]"
+        data = key.encode() if key.startswith(PEM) else read_small_file(key)
+        if data is None:
+            raise Denied(f"{where}: no such file as {key}", hint="put the public key there")
+        name = where if key.startswith(PEM) else f"{where} ({key})"
+        found.append(parse_public_key(data.decode("ascii", "replace"), where=name))
+    return found
 
 
 def _problem(demand: SignedBy, keys: list[PublicKey], registry: Registry, reference: Reference, digest: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import Damaged, Denied, HullError, Invalid
 from ansible_collections.hull.engine.plugins.module_utils._image.policy_file import Policy, SignedBy, parse_policy
 from ansible_collections.hull.engine.plugins.module_utils._image.reference import parse_reference
+from ansible_collections.hull.engine.plugins.module_utils._image.signatures import load_keys
 
 from tests.support.signing import KeyPair
 
@@ -218,7 +219,7 @@ def test_a_signature_is_for_a_name(identity: Any, signed: str, pulled: str, acce
 
 def test_keys_are_read_from_files_and_from_the_policy_itself(tmp_path: Path) -> None:
     one, other = KeyPair(str(tmp_path / "one")), KeyPair(str(tmp_path / "other"), "ed25519")
-    assert [key.kind for key in _demand(keys=[one.public, other.pem]).load_keys()] == ["p256", "ed25519"]
+    assert [key.kind for key in load_keys(_demand(keys=[one.public, other.pem]))] == ["p256", "ed25519"]
 
 
 @pytest.mark.parametrize(
@@ -234,4 +235,4 @@ def test_a_key_that_cannot_be_read_refuses_all(tmp_path: Path, content: str | No
     if content is not None:
         bad.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(HullError, match=f"{PATH}: default.{message}"):
-        _demand(keys=[good.public, str(bad)]).load_keys()
+        load_keys(_demand(keys=[good.public, str(bad)]))
