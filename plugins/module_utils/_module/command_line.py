@@ -150,7 +150,7 @@ def _launcher(interpreter: str, start: int, size: int, index_start: int, index_s
 def _code(source: bytes, path: str) -> bytes:
     """A file's marshalled code object."""
     code = compile(source, path, "exec", dont_inherit=True, optimize=0)
-    held: list[Any] = []
+    held: list[Any] = []  # until it is written
     return dumps(_settled(code, held))
 
 
@@ -166,9 +166,8 @@ def _settled(value: Any, held: list[Any]) -> Any:
         held += (*value.co_names, *value.co_varnames, *value.co_freevars, *value.co_cellvars)
         held += (value.co_filename, value.co_name)
     elif isinstance(value, (tuple, frozenset)):
-        value = tuple(
-            _settled(each, held) for each in (sorted(value, key=repr) if isinstance(value, frozenset) else value)
-        )
+        members = sorted(value, key=repr) if isinstance(value, frozenset) else value
+        value = tuple(_settled(each, held) for each in members)
     elif isinstance(value, str) and len(value) < 2:
         value = sys.intern(value)
     held.append(value)
