@@ -45,7 +45,8 @@ def bring_layers(destination: Destination, files: SeekableFiles, layers: Sequenc
     if jobs:
         from .layer_store import bring_layer  # noqa: F401  (loaded before the fork: every worker needs it)
 
-    were_read = run_jobs(jobs, limit=len(os.sched_getaffinity(0)), relay=lambda values: destination.progress(*values))
+    limit = len(os.sched_getaffinity(0))
+    were_read = run_jobs(destination.paths, jobs, limit=limit, relay=lambda values: destination.progress(*values))
     files.checked |= {(layer.diff_id, layer.digest) for layer in layers_by_id.values() if were_read.get(layer.diff_id)}
 
 

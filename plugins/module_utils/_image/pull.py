@@ -266,7 +266,7 @@ def _fetch_layers(
         for diff_id, layer in missing.items()
     ]
     limit = len(os.sched_getaffinity(0)) + 1
-    were_read = run_jobs(jobs, limit=limit, relay=lambda values: progress(*values))
+    were_read = run_jobs(paths, jobs, limit=limit, relay=lambda values: progress(*values))
     return {(diff_id, layer.digest) for diff_id, layer in missing.items() if were_read[diff_id]}
 
 

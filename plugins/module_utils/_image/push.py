@@ -278,7 +278,7 @@ class _Push:
         diff_ids = [(layer.diff_id,) for layer in layers]
         blobs = [form for layer in layers for form in layer.forms]
         with claim(self._paths, self._database, diff_ids, blobs=blobs):  # a removal meanwhile leaves them to us
-            results = run_jobs(listed, limit=_LIMIT, relay=lambda values: self._progress(*values))
+            results = run_jobs(self._paths, listed, limit=_LIMIT, relay=lambda values: self._progress(*values))
         return [(layer, results[layer.subject]) for layer in layers]
 
     def _size(self, layer: LayerToPush) -> int:

@@ -3,8 +3,9 @@
 """Jobs in forked processes: several layers at once, without threads (the interpreter runs one at a time).
 
 A job is a function; what it returns (JSON types), reports or raises comes back over a pipe. The first failure ends the
-others: they get SIGTERM, which is an exception in them, so their context managers clean up. A worker whose parent died
-learns it at its next report and cleans up in the same way.
+others: they get SIGTERM, which is an exception in them, so their context managers clean up; it may come between two
+steps of one, so what they had in `tmp/` is swept once they are gone. A worker whose parent died learns it at its next
+report and cleans up in the same way.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from .._base.paths import Paths
 
     Report = Callable[..., None]
     Relay = Callable[[list[Any]], None]
@@ -73,10 +76,11 @@ class _Worker:
         return [parse(line, source=f"worker of {self.job.name}") for line in lines]
 
 
-def run_jobs(jobs: list[Job], *, limit: int, relay: Relay) -> dict[str, Any]:
+def run_jobs(paths: Paths, jobs: list[Job], *, limit: int, relay: Relay) -> dict[str, Any]:
     """Run all jobs, at most `limit` at a time; what each returned, by its name.
 
-    `relay` gets what jobs report, as lists. Raises the first error of a job, after all others have ended.
+    `relay` gets what jobs report, as lists. Raises the first error of a job, after all others have ended and nothing
+    that they had in `tmp/` is left.
     """
     waiting = sorted(jobs, key=lambda job: job.size)
     running: dict[int, _Worker] = {}
@@ -88,8 +92,12 @@ def run_jobs(jobs: list[Job], *, limit: int, relay: Relay) -> dict[str, Any]:
                 running[worker.fd] = worker
             for fd in _readable(running, -1):
                 _take(running[fd], running, results, relay)
-    finally:
+    except BaseException:
         _stop(running)
+        from .._store.garbage import sweep_temporary
+
+        sweep_temporary(paths)
+        raise
     return results
 
 

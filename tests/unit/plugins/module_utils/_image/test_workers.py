@@ -15,11 +15,15 @@ from ansible_collections.hull.engine.plugins.module_utils._base.errors import (
     RegistryError,
     SyscallError,
 )
+from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
 from ansible_collections.hull.engine.plugins.module_utils._image.workers import Job, run_jobs
+from ansible_collections.hull.engine.plugins.module_utils._store.temporary import OwnedDirectory
+
+_NOWHERE = Paths(root="/nonexistent/hull")
 
 
 def _run(*jobs: Job, limit: int = 2) -> dict[str, Any]:
-    return run_jobs(list(jobs), limit=limit, relay=lambda _values: None)
+    return run_jobs(_NOWHERE, list(jobs), limit=limit, relay=lambda _values: None)
 
 
 def _failing(error: BaseException) -> Job:
@@ -38,14 +42,14 @@ def test_results_come_back_by_name() -> None:
 def test_jobs_run_in_processes_of_their_own_the_largest_first() -> None:
     order: list[Any] = []
     jobs = [Job(str(size), size, lambda report, n=size: report(n, os.getpid())) for size in (1, 3, 2)]
-    run_jobs(jobs, limit=1, relay=order.append)
+    run_jobs(_NOWHERE, jobs, limit=1, relay=order.append)
     assert [size for size, _ in order] == [3, 2, 1]
     assert os.getpid() not in {pid for _, pid in order}
 
 
 def test_reports_larger_than_a_pipe_arrive() -> None:
     seen: list[Any] = []
-    run_jobs([Job("a", 1, lambda report: report("x" * 300_000))], limit=1, relay=seen.append)
+    run_jobs(_NOWHERE, [Job("a", 1, lambda report: report("x" * 300_000))], limit=1, relay=seen.append)
     assert len(seen[0][0]) == 300_000
 
 
@@ -99,10 +103,25 @@ def test_the_first_error_ends_the_others_after_their_clean_up(tmp_path: Path) ->
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs([_wait_in(tmp_path)], limit=2, relay=relay)
+        run_jobs(_NOWHERE, [_wait_in(tmp_path)], limit=2, relay=relay)
     assert (tmp_path / "cleaned").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_worker_could_not_clean_up_is_swept(number: signal.Signals, tmp_path: Path) -> None:
+    paths = Paths(root=str(tmp_path))
+
+    def end_between_two_steps(_report: object) -> None:
+        OwnedDirectory(paths, "layer").__enter__()
+        os.kill(os.getpid(), number)
+        signal.pause()
+
+    with OwnedDirectory(paths, "claim") as ours:
+        with pytest.raises(HullError, match="job: its process ended without a result"):
+            run_jobs(paths, [Job("job", 1, end_between_two_steps)], limit=1, relay=lambda _values: None)
+        assert os.listdir(paths.temporary) == [os.path.basename(ours.path)]
 
 
 def test_no_descriptor_stays_open() -> None:
