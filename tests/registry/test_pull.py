@@ -348,7 +348,7 @@ def test_the_first_failure_ends_the_other_workers_at_once(store: Store) -> None:
     started = time.monotonic()
     with server, pytest.raises(NotFound):
         store.pull(reference)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # not the stall timeout
     store.assert_nothing_half_made()
 
 

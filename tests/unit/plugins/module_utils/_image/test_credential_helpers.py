@@ -61,7 +61,7 @@ def test_a_helper_that_does_not_end_is_ended(helper: Path, script: str) -> None:
     started = time.monotonic()
     with pytest.raises(Timeout, match="run docker-credential-test get: no end"):
         ask("test", "r.example", os.environ, timeout_s=0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # not a minute, or for ever
 
 
 def test_a_helper_that_is_missing_or_no_name_is_told() -> None:
