@@ -70,6 +70,12 @@ options:
       - The same for C(policy.json). The files of keys are not looked for. Empty is no policy.
     type: dict
     default: {}
+  certificates:
+    description:
+      - Certificates in PEM form by the names of the registries that they are for. Where one can't be read, the task
+        fails.
+    type: dict
+    default: {}
 seealso:
   - module: hull.engine.engine_info
 author:
@@ -163,6 +169,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "engine_settings": {"type": "dict", "default": {}},
     "registries_settings": {"type": "dict", "default": {}},
     "policy_settings": {"type": "dict", "default": {}},
+    "certificates": {"type": "dict", "default": {}},
 }
 
 
@@ -173,6 +180,7 @@ def check(task: Task) -> dict[str, Any]:
     from ansible_collections.hull.engine.plugins.module_utils._engine.host_check import Demand, check_host
 
     _check_settings(task)
+    _check_certificates(task)
     paths = task.engine.paths
     demand = Demand(
         controllers=tuple(task.options["controllers"]),
@@ -218,6 +226,20 @@ def _check_settings(task: Task) -> None:
             parse_policy(render(task.options[option]).encode(), file)
     except Invalid as error:  # says that it reads a file, which is not written yet
         raise Invalid(error.message.removeprefix(f"read {file}: "), option=option, hint=error.hint) from error
+
+
+def _check_certificates(task: Task) -> None:
+    """Refuse what is no certificate. Raises Invalid, naming the registry."""
+    if not task.options["certificates"]:
+        return
+    from ansible_collections.hull.engine.plugins.module_utils._base.errors import Invalid
+    from ansible_collections.hull.engine.plugins.module_utils._image.certificates import check_certificates
+
+    for name, text in task.options["certificates"].items():
+        try:
+            check_certificates(str(text))
+        except Invalid as error:
+            raise Invalid(error.message, option=f"certificates.{name}", hint=error.hint) from error
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from ansible_collections.hull.engine.plugins.module_utils._engine.engine import 
 from ansible_collections.hull.engine.plugins.module_utils._engine.teardown import tear_down
 
 from tests.integration.conftest import Playbooks
+from tests.support.authority import Authority
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -158,9 +159,9 @@ ALL = {
     "host_policy": {"default": "accept"},
     "host_sysctls": {"net.ipv4.tcp_fin_timeout": 61},
     "host_registries": [
-        {"name": "registry.example.org", "ca_certificate": "one\n"},
-        {"name": "registry.example.org/team", "ca_certificate": "two"},
-        {"name": "registry.example.org.uk/team", "ca_certificate": "three"},
+        {"name": "registry.example.org"},
+        {"name": "registry.example.org/team"},
+        {"name": "registry.example.org.uk/team"},
     ],
     "host_stall_timeout": 90,
     "host_foreign_layers": True,
@@ -193,22 +194,26 @@ def _is_let_through(machine: Machine) -> bool:
     return True
 
 
-def test_all_comes_goes_and_comes_again(machine: Machine) -> None:
+def test_all_comes_goes_and_comes_again(machine: Machine, tmp_path: Path) -> None:
+    certificates = [Authority(tmp_path, name).certificate.read_text() for name in ("one", "two", "three")]
+    registries = [{**registry, "ca_certificate": text} for registry, text in zip(ALL["host_registries"], certificates)]
+    everything = {**ALL, "host_registries": registries}
     # Both do not run yet, nor may they both; they are told all the same.
     machine.run("printf 'exit 101' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d")
     machine.run("apt-get install --yes --no-install-recommends firewalld ufw && systemctl reload dbus")
     bare = machine.files()
     timeout = machine.run("cat /proc/sys/net/ipv4/tcp_fin_timeout")
-    machine.play(**ALL)
+    machine.play(**everything)
     assert machine.units() == UNITS
     assert machine.run("findmnt -no FSTYPE /var/lib/hull") == "ext4"
     assert machine.run("/opt/hull/bin/python -c 'import pyroute2.config.version as v; print(v.__version__)'") == "0.9.7"
     assert machine.run("systemctl show --property=TasksMax --value hull.slice") == "100"
     assert machine.run("cat /proc/sys/net/ipv4/tcp_fin_timeout") == "61"
     assert machine.run("hull info | grep -c 'below /hull.slice/hull'") == "1"
-    assert machine.run("cat /etc/hull/certs.d/registry.example.org/hull.crt").split() == ["one", "two"]
-    registries = json.loads(machine.run("cat /etc/hull/registries.json"))
-    assert (registries["stall_timeout"], registries["foreign_layers"]) == (90, True)
+    written = machine.run("cat /etc/hull/certs.d/registry.example.org/hull.crt")
+    assert written == "".join(certificates[:2]).strip()
+    settings = json.loads(machine.run("cat /etc/hull/registries.json"))
+    assert (settings["stall_timeout"], settings["foreign_layers"]) == (90, True)
     machine.run(BUSYBOX)
     machine.run("hull run -d --name web --restart always -v data:/data -p 8080:80 small:1 httpd -f -p 80 -h /")
     assert _is_let_through(machine)
@@ -219,7 +224,7 @@ def test_all_comes_goes_and_comes_again(machine: Machine) -> None:
         machine.run(start)
         assert _is_let_through(machine), start
         machine.run(stop)
-    assert machine.play(**ALL) == 0, "a second run changes nothing"
+    assert machine.play(**everything) == 0, "a second run changes nothing"
 
     pid = machine.run("pgrep -x httpd")
     machine.play(**LESS)

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ansible_collections.hull.engine.plugins.module_utils._base.errors import Denied, RegistryError
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Denied, Invalid, RegistryError
+from ansible_collections.hull.engine.plugins.module_utils._image.certificates import check_certificates
 from ansible_collections.hull.engine.plugins.module_utils._image.registry import Registry
 from ansible_collections.hull.engine.plugins.module_utils._image.settings import Credentials, RegistryConfig
 
@@ -123,3 +124,14 @@ def test_a_password_never_goes_without_tls_to_another_host(
         with pytest.raises(Denied, match="log in at registry.test: a password is not sent .*without TLS"):
             client.head("a", "1")
         assert not any("authorization" in request.headers for request in server.requests())
+
+
+def test_what_is_no_certificate_is_told_before_it_is_written(authority: Authority) -> None:
+    text = authority.certificate.read_text()
+    check_certificates(text)
+    check_certificates(f"# the one of Käthe\n{text}\n# and once more\n{text}")
+    lines = text.splitlines()
+    broken = "\n".join([lines[0], *lines[2:]])
+    for bad in ("", "/etc/ssl/certs/ca.pem", text.replace("CERTIFICATE", "PUBLIC KEY"), broken, text + broken):
+        with pytest.raises(Invalid, match="no certificate in PEM form in it, or a broken one; give what the file has"):
+            check_certificates(bad)

@@ -15,7 +15,7 @@ import os
 import ssl
 from functools import partial
 
-from .._base.errors import RegistryError
+from .._base.errors import Invalid, RegistryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,17 @@ def make_context(config: RegistryConfig, domain: str, *, is_home: bool) -> ssl.S
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def check_certificates(text: str) -> None:
+    """Raises Invalid where a text is not certificates in PEM form."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.encode("ascii", "replace").decode())
+    except (ValueError, ssl.SSLError) as error:
+        raise Invalid(
+            "there is no certificate in PEM form in it, or a broken one",
+            hint="give what the file has between and with BEGIN CERTIFICATE and END CERTIFICATE, not the file's name",
+        ) from error
 
 
 def _directory(roots: tuple[str, ...], domain: str) -> str:
