@@ -30,6 +30,7 @@ from .._base.errors import (
     Unsupported,
 )
 from .._base.values import Value
+from .._store.garbage import sweep_temporary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,8 +95,6 @@ def run_jobs(paths: Paths, jobs: list[Job], *, limit: int, relay: Relay) -> dict
                 _take(running[fd], running, results, relay)
     except BaseException:
         _stop(running)
-        from .._store.garbage import sweep_temporary
-
         sweep_temporary(paths)
         raise
     return results

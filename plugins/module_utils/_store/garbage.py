@@ -231,5 +231,7 @@ def _sweep(paths: Paths, name: str) -> bool:
         if grave:
             _try_remove(grave)
         return bool(grave)
+    except (OSError, HullError):
+        return False  # the trash can't be written to
     finally:
         os.close(fd)

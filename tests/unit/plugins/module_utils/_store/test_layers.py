@@ -127,6 +127,15 @@ def test_the_sweep_takes_what_a_dead_process_left_and_nothing_else(paths: Paths)
     assert os.listdir(paths.temporary) == ["someone-else-s.file"]
 
 
+def test_what_cannot_be_swept_stays_for_the_next_time(paths: Paths) -> None:
+    orphan = Path(paths.temporary, temporary.PREFIX + "layer-0")
+    orphan.mkdir(parents=True)
+    Path(paths.trash).write_text("in the way")
+    assert sweep_temporary(paths) == 0 and orphan.is_dir()
+    os.unlink(paths.trash)
+    assert sweep_temporary(paths) == 1 and not orphan.exists()
+
+
 def test_a_directory_that_the_sweep_takes_at_once_is_made_again(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = os.mkdir, []
 
