@@ -15,7 +15,7 @@ from .._base.errors import Invalid
 from .._base.values import Value
 
 HUB = "docker.io"
-_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
 _OFFICIAL = "library/"
 _MAX_NAME = 255
 _MAX_TAG = 128
@@ -76,10 +76,16 @@ def parse_reference(text: str, *, default_domain: str = HUB) -> Reference:
     if tag is not None and not _is_tag(tag):
         raise _invalid(text, f"tag {tag[:140]!r}", "a tag has up to 128 letters, digits, '_', '.' and '-'")
     domain, path = _split_domain(name, default_domain)
-    if not _is_domain(domain):
+    if not is_domain(domain):
         raise _invalid(text, f"registry {domain!r}", "write a host name or address, with a port if needed: host:5000")
     _check_path(text, domain, path)
     return Reference(domain, path, tag or ("" if digest else "latest"), digest)
+
+
+def is_prefix(text: str) -> bool:
+    """Whether images' names can begin so: with a registry's domain, alone or with components of a path."""
+    domain, *components = text.split("/")
+    return is_domain(domain) and all(map(_is_component, components))
 
 
 def normal_name(name: str) -> str:
@@ -92,7 +98,7 @@ def normal_name(name: str) -> str:
     host, colon, port = _split_bracket(domain) if domain.startswith("[") else domain.partition(":")
     if colon and _DIGITS.issuperset(port):
         domain = host if int(port or "443") == 443 else f"{host}:{int(port)}"
-    return (HUB if domain in _HUB_ALIASES else domain) + slash + path
+    return (HUB if domain in HUB_ALIASES else domain) + slash + path
 
 
 def _invalid(text: str, what: str, hint: str) -> Invalid:
@@ -111,14 +117,15 @@ def _split_domain(name: str, default_domain: str) -> tuple[str, str]:
         domain, path = first, rest
     else:
         domain, path = default_domain, name
-    if domain in _HUB_ALIASES:
+    if domain in HUB_ALIASES:
         domain = HUB
     if domain == HUB and path and "/" not in path:
         path = _OFFICIAL + path
     return domain, path
 
 
-def _is_domain(domain: str) -> bool:
+def is_domain(domain: str) -> bool:
+    """Whether a registry can be called so: a host's name or address, with its port if it has one."""
     host, colon, port = domain.partition(":") if not domain.startswith("[") else _split_bracket(domain)
     if colon and not (0 < len(port) <= 5 and _DIGITS.issuperset(port) and 0 < int(port) < 65536):
         return False

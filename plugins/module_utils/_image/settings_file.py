@@ -35,6 +35,7 @@ from __future__ import annotations
 from .._base.codec import parse
 from .._base.config_file import checked
 from .._base.errors import Invalid
+from .reference import HUB, HUB_ALIASES, is_domain, is_prefix, parse_reference
 from .settings import STALL_TIMEOUT_S, Credentials, Mirror, RegistryConfig, RegistrySettings
 
 TYPE_CHECKING = False
@@ -73,8 +74,11 @@ def parse_settings(data: bytes, path: str) -> RegistrySettings:
     stall_timeout = document.get("stall_timeout", int(STALL_TIMEOUT_S))
     if not 1 <= stall_timeout <= 3600:
         raise Invalid(f"read {path}: stall_timeout is not between 1 and 3600 seconds")
+    default_registry = document.get("default_registry", HUB)
+    if not is_domain(default_registry):
+        raise Invalid(f"read {path}: default_registry is not a registry", hint="write host or host:port, no scheme")
     return RegistrySettings(
-        default_registry=document.get("default_registry", "docker.io"),
+        default_registry=default_registry,
         registries=registries,
         source=path,
         foreign_layers=document.get("foreign_layers", False),
@@ -85,15 +89,16 @@ def parse_settings(data: bytes, path: str) -> RegistrySettings:
 
 
 def _short_names(names: dict[str, Any], path: str) -> dict[str, str]:
-    from .reference import parse_reference
-
     for name, meaning in names.items():
         where = f"read {path}: short_names.{name}"
         if ":" in name or "@" in name or "/" in name:
             raise Invalid(f"{where} is not a short name", hint="it has no registry, no path and no tag")
         if not isinstance(meaning, str) or "@" in meaning or ":" in meaning.rpartition("/")[2] or "/" not in meaning:
             raise Invalid(f"{where} is not a name with its registry and without a tag")
-        parse_reference(meaning)
+        try:
+            parse_reference(meaning)
+        except Invalid as error:
+            raise Invalid(f"{where}: {error.message}", hint=error.hint) from error
     return names
 
 
@@ -101,8 +106,10 @@ def _registry(prefix: str, value: Any, path: str) -> RegistryConfig:
     where = f"registries.{prefix}"
     fields = dict(checked(value, _REGISTRY_KEYS, path, where))
     wildcard, domain = prefix.startswith("*."), prefix[2:] if prefix.startswith("*.") else prefix
-    if not _is_place(domain) or (wildcard and "/" in domain):
+    if not is_prefix(domain) or (wildcard and "/" in domain):
         raise Invalid(f"read {path}: {where} is not a registry", hint=f"{_PLACE}; or *.example.org")
+    if domain.partition("/")[0] in HUB_ALIASES:
+        raise Invalid(f"read {path}: {where} is in no image's name", hint=f"write {HUB}, which it is another name of")
     _check_location(fields, path, where)
     mirrors = tuple(
         _mirror(mirror, path, f"{where}.mirrors[{index}]") for index, mirror in enumerate(fields.pop("mirrors", []))
@@ -134,9 +141,5 @@ def _reach(fields: dict[str, Any], path: str, where: str) -> dict[str, Any]:
 
 
 def _check_location(fields: dict[str, Any], path: str, where: str) -> None:
-    if "location" in fields and not _is_place(fields["location"]):
+    if "location" in fields and not is_prefix(fields["location"]):
         raise Invalid(f"read {path}: {where}.location is not a registry", hint=_PLACE)
-
-
-def _is_place(text: str) -> bool:
-    return text.split() == [text] and text == text.strip("/") and not any(part in text for part in ("://", "*", "@"))

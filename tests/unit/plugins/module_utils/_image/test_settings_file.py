@@ -29,7 +29,24 @@ def _settings(document: Any) -> Any:
         ({"registries": {"r": {"token_hosts": [1]}}}, "registries.r.token_hosts is not a list of text"),
         ({"registries": {"r": {"ca_file": "ca.pem"}}}, "registries.r.ca_file is not an absolute path"),
         ({"registries": {"https://r": {}}}, "registries.https://r is not a registry"),
-        ({"registries": {"r s": {}}}, "registries.r s is not a registry"),
+        *(
+            ({"registries": {bad: {}}}, f"registries.{bad} is not a registry; write host, host:port or host/path")
+            for bad in (
+                "r s",
+                "r.example//team",
+                "..",
+                "r.example/",
+                "r.example:abc",
+                "r.example/Team",
+                "u@r.example",
+                "",
+            )
+        ),
+        ({"registries": {"index.docker.io": {}}}, "registries.index.docker.io is in no image's name; write docker.io"),
+        *(
+            ({"default_registry": bad}, "default_registry is not a registry; write host or host:port, no scheme")
+            for bad in ("https://r.example", "r.example/team", "r s", "")
+        ),
         ({"foreign_layers": "no"}, "foreign_layers is not true or false"),
         ({"registries": []}, "registries is not an object"),
         ([], "the document is not an object"),
@@ -48,6 +65,7 @@ def _settings(document: Any) -> Any:
         ({"short_names": {"a/b": "r.example/a"}}, "short_names.a/b is not a short name"),
         ({"short_names": {"a": "r.example/a:1"}}, "short_names.a is not a name with its registry and without a tag"),
         ({"short_names": {"a": 1}}, "short_names.a is not a name with its registry"),
+        ({"short_names": {"a": "r.example/A"}}, "short_names.a: image name 'r.example/A': repository 'A' is not valid"),
     ],
 )
 def test_errors_name_file_and_key(document: Any, message: str) -> None:
