@@ -67,7 +67,7 @@ options:
     default: {}
   policy_settings:
     description:
-      - The same for C(policy.json). The files of keys are not looked for. Empty is no policy.
+      - The same for C(policy.json). Keys are not read. Empty is no policy.
     type: dict
     default: {}
   certificates:
@@ -106,7 +106,7 @@ problems:
   description:
     - What is in the way, the most important first. Each has C(what), C(why) and C(cure). Empty where the task does
       not fail.
-  returned: always
+  returned: when the options are in order
   type: list
   elements: dict
 unloaded_modules:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,14 @@ def test_what_is_no_certificate_is_told_before_it_is_written(authority: Authorit
     check_certificates(f"# the one of Käthe\n{text}\n# and once more\n{text}")
     lines = text.splitlines()
     broken = "\n".join([lines[0], *lines[2:]])
-    for bad in ("", "/etc/ssl/certs/ca.pem", text.replace("CERTIFICATE", "PUBLIC KEY"), broken, text + broken):
+    check_certificates(_trusted(authority.certificate))
+    key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    other = text.replace("CERTIFICATE", "PUBLIC KEY")
+    for bad in ("", "/etc/ssl/certs/ca.pem", other, broken, text + broken, text + key):
         with pytest.raises(Invalid, match="no certificate in PEM form in it, or a broken one; give what the file has"):
             check_certificates(bad)
+
+
+def _trusted(certificate: Path) -> str:
+    command = ["openssl", "x509", "-trustout", "-in", str(certificate)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -44,14 +44,21 @@ def make_context(config: RegistryConfig, domain: str, *, is_home: bool) -> ssl.S
 
 
 def check_certificates(text: str) -> None:
-    """Raises Invalid where a text is not certificates in PEM form."""
+    """Raises Invalid where a file with this text would be none of certificates in PEM form."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    fd = os.memfd_create("certificates", os.MFD_CLOEXEC)  # text as such has another parser, which takes more and less
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.encode("ascii", "replace").decode())
-    except (ValueError, ssl.SSLError) as error:
+        os.write(fd, text.encode())
+        context.load_verify_locations(f"/proc/self/fd/{fd}")
+    except ssl.SSLError:
+        pass
+    finally:
+        os.close(fd)
+    if not context.cert_store_stats()["x509"]:
         raise Invalid(
             "there is no certificate in PEM form in it, or a broken one",
             hint="give what the file has between and with BEGIN CERTIFICATE and END CERTIFICATE, not the file's name",
-        ) from error
+        )
 
 
 def _directory(roots: tuple[str, ...], domain: str) -> str:
