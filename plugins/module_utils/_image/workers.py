@@ -2,10 +2,10 @@
 # Copyright: the hull.engine authors
 """Jobs in forked processes: several layers at once, without threads (the interpreter runs one at a time).
 
-A job is a function; what it returns (JSON types), reports or raises comes back over a pipe. The first failure ends the
-others: they get SIGTERM, which is an exception in them, so their context managers clean up; it may come between two
-steps of one, so what they had in `tmp/` is swept once they are gone. A worker whose parent died learns it at its next
-report and cleans up in the same way.
+A job is a function; what it returns (JSON types), reports or raises comes back over a pipe. The first failure kills the
+others, and what they had in `tmp/` is swept: a signal that they could handle would be noticed too late by one that is
+about to wait for the network, or be lost in a callback. A worker whose parent died learns it at its next report, which
+is an exception in it, so its context managers clean up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import _signal  # type: ignore[import-not-found, unused-ignore]
 import gc
 import os
 import select
-import time
 
 from .._base.codec import parse, render
 from .._base.errors import (
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     Report = Callable[..., None]
     Relay = Callable[[list[Any]], None]
 
-_STOP_TIMEOUT_S = 60.0
 _READ = 65536
 _PLAIN = {kind.__name__: kind for kind in (NotFound, Conflict, Unsupported, Denied, Timeout, Damaged, HullError)}
 
@@ -56,7 +54,7 @@ class Job(Value):
 
 
 class _Stopped(BaseException):
-    """The parent wants this worker to end, or is gone."""
+    """The parent is gone."""
 
 
 class _Worker:
@@ -80,8 +78,8 @@ class _Worker:
 def run_jobs(paths: Paths, jobs: list[Job], *, limit: int, relay: Relay) -> dict[str, Any]:
     """Run all jobs, at most `limit` at a time; what each returned, by its name.
 
-    `relay` gets what jobs report, as lists. Raises the first error of a job, after all others have ended and nothing
-    that they had in `tmp/` is left.
+    `relay` gets what jobs report, as lists. Raises the first error of a job, when all others are killed and nothing
+    that they had in `tmp/` is left: a job has to be one that may end at any instruction.
     """
     waiting = sorted(jobs, key=lambda job: job.size)
     running: dict[int, _Worker] = {}
@@ -91,7 +89,7 @@ def run_jobs(paths: Paths, jobs: list[Job], *, limit: int, relay: Relay) -> dict
             while waiting and len(running) < limit:
                 worker = _start(waiting.pop(), list(running))
                 running[worker.fd] = worker
-            for fd in _readable(running, -1):
+            for fd in _readable(running):
                 _take(running[fd], running, results, relay)
     except BaseException:
         _stop(running)
@@ -100,11 +98,11 @@ def run_jobs(paths: Paths, jobs: list[Job], *, limit: int, relay: Relay) -> dict
     return results
 
 
-def _readable(running: dict[int, _Worker], timeout_ms: int) -> list[int]:
+def _readable(running: dict[int, _Worker]) -> list[int]:
     poller = select.poll()
     for fd in running:
         poller.register(fd, select.POLLIN)
-    return [fd for fd, _ in poller.poll(timeout_ms)]
+    return [fd for fd, _ in poller.poll()]
 
 
 def _take(worker: _Worker, running: dict[int, _Worker], results: dict[str, Any], relay: Relay) -> None:
@@ -144,7 +142,7 @@ def _be_worker(job: Job, pipe: int, inherited: list[int]) -> None:
     code = 1
     try:
         gc.disable()
-        _signal.signal(_signal.SIGTERM, _raise_stopped)
+        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)  # a terminal sends it to all; the parent decides
         _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
         for fd in inherited:  # a reading end kept here would hide the parent's death from the other workers
@@ -172,11 +170,6 @@ def _work(job: Job, pipe: int) -> None:
         _write(pipe, ["error", error_record(HullError(f"{job.name}: {type(error).__name__}: {error}"))])
     else:
         _write(pipe, ["result", result])
-
-
-def _raise_stopped(_number: int, _frame: object) -> None:
-    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)  # once is enough: what runs now is the clean-up
-    raise _Stopped
 
 
 def _write(pipe: int, message: list[Any]) -> None:
@@ -216,15 +209,8 @@ def _reap(worker: _Worker) -> int:
 
 
 def _stop(running: dict[int, _Worker]) -> None:
-    """End all workers and wait until their clean-up is done; one that takes a minute is killed."""
-    for worker in running.values():
-        os.kill(worker.pid, _signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while running and (left_s := deadline - time.monotonic()) > 0:
-        for fd in _readable(running, int(left_s * 1000) + 1):
-            if not os.read(fd, _READ):
-                _reap(running.pop(fd))
     for worker in running.values():
         os.kill(worker.pid, _signal.SIGKILL)
+    for worker in running.values():
         _reap(worker)
     running.clear()

@@ -82,31 +82,32 @@ def test_a_worker_that_is_killed_is_an_error() -> None:
         _run(Job("job", 1, lambda _report: os.kill(os.getpid(), signal.SIGKILL)))
 
 
-def _wait_in(directory: Path) -> Job:
-    """A job that reports, waits for ever, and leaves a mark when it is ended."""
-
-    def run(report: Any) -> None:
-        try:
-            report(os.getpid())
-            signal.pause()
-        finally:
-            (directory / "cleaned").touch()
-
-    return Job("waiting", 2, run)
+def _wait(paths: Paths, report: Any) -> None:
+    """Have a directory and wait for ever, whoever asks to end."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with OwnedDirectory(paths, "layer"):
+        report(os.getpid())
+        signal.pause()
 
 
-def test_the_first_error_ends_the_others_after_their_clean_up(tmp_path: Path) -> None:
+def test_the_first_error_ends_the_others_and_what_they_had(tmp_path: Path) -> None:
+    paths = Paths(root=str(tmp_path))
     pids: list[int] = []
 
     def relay(values: list[Any]) -> None:
         pids.append(values[0])
-        raise KeyboardInterrupt
+        if len(pids) == 2:
+            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run_jobs(_NOWHERE, [_wait_in(tmp_path)], limit=2, relay=relay)
-    assert (tmp_path / "cleaned").exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+    jobs = [Job(name, 2, lambda report: _wait(paths, report)) for name in "ab"]
+    with OwnedDirectory(paths, "claim") as ours:
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(paths, jobs, limit=2, relay=relay)
+        assert os.listdir(paths.temporary) == [os.path.basename(ours.path)]
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
