@@ -30,7 +30,9 @@ from ansible_collections.hull.engine.plugins.module_utils._image import layer_st
 from ansible_collections.hull.engine.plugins.module_utils._image.layer_store import bring_layer, repair_layer
 from ansible_collections.hull.engine.plugins.module_utils._image.layer_tar import open_layer_tar
 from ansible_collections.hull.engine.plugins.module_utils._image.register import NewImage, register
+from ansible_collections.hull.engine.plugins.module_utils._kernel import name_cache
 from ansible_collections.hull.engine.plugins.module_utils._store import tree_comparison
+from ansible_collections.hull.engine.plugins.module_utils._store.garbage import sweep_temporary
 from ansible_collections.hull.engine.plugins.module_utils._store.layers import needs_repair
 from ansible_collections.hull.engine.plugins.module_utils._store.records import BlobRecord
 
@@ -326,6 +328,26 @@ def test_a_program_that_runs_is_replaced_and_goes_on(store: Store, tmp_path: Pat
         running.wait()
 
 
+def test_containers_see_what_a_killed_repair_had_put_right(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mounted(store, tmp_path) as merged:
+        os.unlink(store.fs / "etc/conf")
+        assert not (merged / "etc/conf").exists()  # which the kernel remembers
+        pid = os.fork()
+        if pid == 0:
+            monkeypatch.setattr(name_cache, "forget_names", die)
+            try:
+                store.repair()
+            finally:
+                os._exit(1)
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+        assert (store.fs / "etc/conf").exists() and not (merged / "etc/conf").exists()
+        store.repair()
+        assert (merged / "etc/conf").read_bytes() == b"a=1\n"
+    sweep_temporary(store.paths)
+
+
 def test_what_is_not_the_layer_mends_nothing(store: Store) -> None:
     flip(store.fs / "bin/big")
     before = describe(str(store.fs))
@@ -336,6 +358,10 @@ def test_what_is_not_the_layer_mends_nothing(store: Store) -> None:
     assert describe(str(store.fs)) == before
 
 
+def die(*_arguments: object, **_options: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.parametrize("moment", ["before mending", "while mending", "after mending"])
 def test_a_killed_repair_leaves_a_layer_that_is_called_damaged(
     store: Store, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -344,15 +370,12 @@ def test_a_killed_repair_leaves_a_layer_that_is_called_damaged(
     flip(store.fs / "etc/conf")
     os.unlink(store.fs / "bin/tool")
 
-    def die(*_arguments: object, **_options: object) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
     real = tree_comparison._rewrite
 
-    def rewrite(good: bytes, *arguments: object) -> bool:
+    def rewrite(good: bytes, *arguments: object) -> None:
         if good.endswith(b"etc/conf"):
             die()
-        return bool(real(good, *arguments))
+        real(good, *arguments)
 
     pid = os.fork()
     if pid == 0:
@@ -374,6 +397,4 @@ def test_a_killed_repair_leaves_a_layer_that_is_called_damaged(
     assert store.layer_finding().state == "sound" and not needs_repair(store.paths, DIFF_ID)
     with open_layer_tar(store.paths, DIFF_ID) as stream:
         assert stream.read(1 << 20)
-    from ansible_collections.hull.engine.plugins.module_utils._store.garbage import sweep_temporary
-
     sweep_temporary(store.paths)

@@ -115,14 +115,10 @@ def repair_layer(
         description = description_of(staged.fs, unpacked)
         fs = paths.layer(diff_id) + "/fs"
         mark_damaged(paths, diff_id)
-        mended = mend(staged.fs, fs)
+        mend(staged.fs, fs)
         if tree_digest(fs) != description.tree_digest:
             raise Damaged(f"repair layer {diff_id}: it is still not what its tar says", hint="does anyone write to it?")
         finish_repair(paths, staged.directory, description, blob_digest=keep_blob_digest)
-    if mended.replaced:
-        from .._kernel.name_cache import forget_names
-
-        forget_names()
     return unpacked
 
 

@@ -148,21 +148,16 @@ def _is_same(good: bytes, bad: bytes) -> bool:
                 return True
 
 
-class Mended(Value):
-    """What a repair came to. `replaced` says that names stand for other inodes than before."""
-
-    entries: int  # that were not as they should be
-    replaced: bool
-
-
-def mend(good: str, bad: str) -> Mended:
+def mend(good: str, bad: str) -> None:
     """Make the second tree like the first, whose files may be moved there: it is to be thrown away then.
 
-    Killed in the middle, it can be done again. Raises OSError, as when the disk is full.
+    Overlays that lie above it see that. Killed in the middle, it can be done again. Raises OSError, as when the disk is
+    full.
     """
-    mending = _Mending(good, bad)
-    mending.run()
-    return Mended(mending.entries, mending.replaced)
+    from .._kernel.name_cache import forget_names
+
+    _Mending(good, bad).run()
+    forget_names()  # also where nothing is replaced now: one that was killed before this may have done that
 
 
 class _Mending:
@@ -173,8 +168,6 @@ class _Mending:
         self._placed: dict[int, bytes] = {}  # inode in the good tree to the path that has its like in the bad one
         self._used: set[int] = set()  # inodes of the bad tree that have their meaning
         self._directories: list[tuple[bytes, os.stat_result, dict[str, bytes]]] = []
-        self.entries = 0
-        self.replaced = False
 
     def run(self) -> None:
         remove_tree(os.fsdecode(self._draft))
@@ -197,8 +190,6 @@ class _Mending:
 
     def _remove(self, path: bytes) -> None:
         remove_tree(os.fsdecode(_below(self._bad, path)))
-        self.entries += 1
-        self.replaced = True
 
     def _note(self, path: bytes) -> None:
         """Remember what a directory is to be in the end: mending what is in it changes its time."""
@@ -230,8 +221,6 @@ class _Mending:
         if found is not None and S_ISDIR(found.st_mode):
             remove_tree(os.fsdecode(place))
         os.rename(source, place)
-        self.entries += 1
-        self.replaced = True
 
     def _mend_in_place(self, good: bytes, bad: bytes, wanted: os.stat_result, found: os.stat_result) -> bool:
         """Whether the entry is what it should be now, under the same inode."""
@@ -239,23 +228,21 @@ class _Mending:
             return False
         if S_ISLNK(wanted.st_mode) and os.readlink(good) != os.readlink(bad):
             return False
-        rewritten = False
         if S_ISREG(wanted.st_mode):
             try:
-                rewritten = _rewrite(good, bad, wanted.st_size, found.st_size)
+                _rewrite(good, bad, wanted.st_size, found.st_size)
             except OSError as error:
                 if error.errno != ETXTBSY:
                     raise
                 return False
-        described = self._describe(bad, wanted, _attributes(good))
-        self.entries += rewritten and not described
+        self._describe(bad, wanted, _attributes(good))
         return True
 
-    def _describe(self, place: bytes, wanted: os.stat_result, attributes: dict[str, bytes]) -> bool:
-        """Set what differs of owner, mode, attributes and time, in the order that keeps each. Whether anything did."""
+    def _describe(self, place: bytes, wanted: os.stat_result, attributes: dict[str, bytes]) -> None:
+        """Set what differs of owner, mode, attributes and time, in the order that keeps each."""
         found, present = os.lstat(place), _attributes(place)
         if _facts(wanted) == _facts(found) and attributes == present:
-            return False
+            return
         os.chown(place, wanted.st_uid, wanted.st_gid, follow_symlinks=False)
         if not S_ISLNK(wanted.st_mode):
             os.chmod(place, S_IMODE(wanted.st_mode))
@@ -264,18 +251,16 @@ class _Mending:
         for name, value in attributes.items():
             os.setxattr(place, name, value, follow_symlinks=False)
         os.utime(place, ns=(wanted.st_atime_ns, wanted.st_mtime_ns), follow_symlinks=False)
-        self.entries += 1
-        return True
 
 
 def _facts(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns)
 
 
-def _rewrite(good: bytes, bad: bytes, wanted_bytes: int, found_bytes: int) -> bool:
-    """Give a file the bytes of another, writing only those that differ. Whether any did."""
+def _rewrite(good: bytes, bad: bytes, wanted_bytes: int, found_bytes: int) -> None:
+    """Give a file the bytes of another, writing only those that differ."""
     if wanted_bytes == found_bytes and _is_same(good, bad):
-        return False
+        return
     source = os.open(good, _READ)
     try:
         target = os.open(bad, _WRITE)
@@ -291,7 +276,6 @@ def _rewrite(good: bytes, bad: bytes, wanted_bytes: int, found_bytes: int) -> bo
             os.close(target)
     finally:
         os.close(source)
-    return True
 
 
 def _write_at(fd: int, piece: bytes, offset: int) -> None:
