@@ -4,8 +4,8 @@
 
 A job is a function; what it returns (JSON types), reports or raises comes back over a pipe. The first failure kills the
 others, and what they had in `tmp/` is swept: a signal that they could handle would be noticed too late by one that is
-about to wait for the network, or be lost in a callback. A worker whose parent died learns it at its next report, which
-is an exception in it, so its context managers clean up.
+about to wait for the network, or be lost in a callback. SIGTERM, which all get that are ended together, is an exception
+in a worker, so its context managers clean up; so is the next report of one whose parent died.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Relay = Callable[[list[Any]], None]
 
 _READ = 65536
+_ENDING = (_signal.SIGINT, _signal.SIGTERM)
 _PLAIN = {kind.__name__: kind for kind in (NotFound, Conflict, Unsupported, Denied, Timeout, Damaged, HullError)}
 
 
@@ -54,7 +55,7 @@ class Job(Value):
 
 
 class _Stopped(BaseException):
-    """The parent is gone."""
+    """This worker was ended, or its parent is gone."""
 
 
 class _Worker:
@@ -87,8 +88,7 @@ def run_jobs(paths: Paths, jobs: list[Job], *, limit: int, relay: Relay) -> dict
     try:
         while waiting or running:
             while waiting and len(running) < limit:
-                worker = _start(waiting.pop(), list(running))
-                running[worker.fd] = worker
+                _start(waiting.pop(), running)
             for fd in _readable(running):
                 _take(running[fd], running, results, relay)
     except BaseException:
@@ -123,28 +123,32 @@ def _take(worker: _Worker, running: dict[int, _Worker], results: dict[str, Any],
             raise error_of(values[0])
 
 
-def _start(job: Job, inherited: list[int]) -> _Worker:
+def _start(job: Job, running: dict[int, _Worker]) -> None:
+    """Fork a worker. A signal meanwhile waits until the worker is among those that run, and in it until it is ready."""
     reading, writing = os.pipe()
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ENDING)
     try:
         pid = os.fork()
+        if pid == 0:
+            _be_worker(job, writing, [reading, *running], mask)
+        running[reading] = _Worker(pid, reading, job)
     except OSError as error:
         os.close(reading)
-        os.close(writing)
         raise SyscallError(f"fork a worker for {job.name}: {error.strerror}", errno=error.errno or 0) from error
-    if pid == 0:
-        _be_worker(job, writing, [reading, *inherited])
-    os.close(writing)
-    return _Worker(pid, reading, job)
+    finally:
+        os.close(writing)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
-def _be_worker(job: Job, pipe: int, inherited: list[int]) -> None:
+def _be_worker(job: Job, pipe: int, inherited: list[int], mask: set[int]) -> None:
     """The life of a worker; never returns."""
     code = 1
     try:
         gc.disable()
-        _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGTERM, _raise_stopped)
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)  # a terminal sends it to all; the parent decides
         _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         for fd in inherited:  # a reading end kept here would hide the parent's death from the other workers
             os.close(fd)
         _work(job, pipe)
@@ -170,6 +174,11 @@ def _work(job: Job, pipe: int) -> None:
         _write(pipe, ["error", error_record(HullError(f"{job.name}: {type(error).__name__}: {error}"))])
     else:
         _write(pipe, ["result", result])
+
+
+def _raise_stopped(_number: int, _frame: object) -> None:
+    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)  # once is enough: what runs now is the clean-up
+    raise _Stopped
 
 
 def _write(pipe: int, message: list[Any]) -> None:
@@ -204,8 +213,12 @@ def error_of(record: dict[str, Any]) -> HullError:
 
 
 def _reap(worker: _Worker) -> int:
+    """Wait for the end of a worker; its status, 0 where the kernel was told to keep none (SIGCHLD is ignored)."""
     os.close(worker.fd)
-    return os.waitpid(worker.pid, 0)[1]
+    try:
+        return os.waitpid(worker.pid, 0)[1]
+    except ChildProcessError:
+        return 0
 
 
 def _stop(running: dict[int, _Worker]) -> None:

@@ -217,7 +217,11 @@ def _detached(paths: Paths, lock_fd: int) -> None:
 
 def sweep_temporary(paths: Paths) -> int:
     """Delete the owned directories in `tmp/` whose owner is dead; other files there are not touched. Their number."""
-    return sum(_sweep(paths, name) for name in _names(paths.temporary) if name.startswith(PREFIX))
+    try:
+        names = _names(paths.temporary)
+    except OSError:
+        return 0
+    return sum(_sweep(paths, name) for name in names if name.startswith(PREFIX))
 
 
 def _sweep(paths: Paths, name: str) -> bool:

@@ -125,6 +125,31 @@ def test_what_a_worker_could_not_clean_up_is_swept(number: signal.Signals, tmp_p
         assert os.listdir(paths.temporary) == [os.path.basename(ours.path)]
 
 
+def test_an_interruption_while_a_worker_is_forked_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, real = Paths(root=str(tmp_path)), os.fork
+    pids = []
+
+    def fork() -> int:
+        pids.append(real())
+        os.kill(os.getpid(), signal.SIGINT)  # both get it, as from a terminal
+        return pids[-1]
+
+    monkeypatch.setattr(os, "fork", fork)
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(paths, [Job("a", 2, lambda report: _wait(paths, report))], limit=2, relay=lambda _values: None)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+    assert not os.path.exists(paths.temporary) or os.listdir(paths.temporary) == []
+
+
+def test_a_status_that_the_kernel_does_not_keep_is_none_needed() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert _run(Job("a", 1, lambda _report: 5), Job("b", 1, lambda _report: 6)) == {"a": 5, "b": 6}
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_no_descriptor_stays_open() -> None:
     before = os.listdir("/proc/self/fd")
     _run(*(Job(str(number), 1, lambda _report: None) for number in range(5)))
