@@ -82,12 +82,6 @@ def parse_reference(text: str, *, default_domain: str = HUB) -> Reference:
     return Reference(domain, path, tag or ("" if digest else "latest"), digest)
 
 
-def is_prefix(text: str) -> bool:
-    """Whether images' names can begin so: with a registry's domain, alone or with components of a path."""
-    domain, *components = text.split("/")
-    return is_domain(domain) and all(map(_is_component, components))
-
-
 def normal_name(name: str) -> str:
     """A name, `domain/path`, of which other spellings of the same registry's domain are the same.
 
@@ -113,7 +107,7 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 
 def _split_domain(name: str, default_domain: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    if slash and (first == "localhost" or "." in first or ":" in first or first != first.lower()):
+    if slash and names_registry(first):
         domain, path = first, rest
     else:
         domain, path = default_domain, name
@@ -122,6 +116,11 @@ def _split_domain(name: str, default_domain: str) -> tuple[str, str]:
     if domain == HUB and path and "/" not in path:
         path = _OFFICIAL + path
     return domain, path
+
+
+def names_registry(first: str) -> bool:
+    """Whether the first component of a name of several is a registry's domain, by Docker's rule."""
+    return first == "localhost" or "." in first or ":" in first or first != first.lower()
 
 
 def is_domain(domain: str) -> bool:

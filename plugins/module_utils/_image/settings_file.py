@@ -35,8 +35,9 @@ from __future__ import annotations
 from .._base.codec import parse
 from .._base.config_file import checked
 from .._base.errors import Invalid
-from .reference import HUB, HUB_ALIASES, is_domain, is_prefix, parse_reference
+from .reference import HUB, HUB_ALIASES, is_domain, names_registry, parse_reference
 from .settings import STALL_TIMEOUT_S, Credentials, Mirror, RegistryConfig, RegistrySettings
+from .urls import split_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def parse_settings(data: bytes, path: str) -> RegistrySettings:
     default_registry = document.get("default_registry", HUB)
     if not is_domain(default_registry):
         raise Invalid(f"read {path}: default_registry is not a registry", hint="write host or host:port, no scheme")
+    _check_reach(registries, default_registry, path)
     return RegistrySettings(
         default_registry=default_registry,
         registries=registries,
@@ -91,10 +93,12 @@ def parse_settings(data: bytes, path: str) -> RegistrySettings:
 def _short_names(names: dict[str, Any], path: str) -> dict[str, str]:
     for name, meaning in names.items():
         where = f"read {path}: short_names.{name}"
-        if ":" in name or "@" in name or "/" in name:
+        if not name or ":" in name or "@" in name or "/" in name:
             raise Invalid(f"{where} is not a short name", hint="it has no registry, no path and no tag")
         if not isinstance(meaning, str) or "@" in meaning or ":" in meaning.rpartition("/")[2] or "/" not in meaning:
             raise Invalid(f"{where} is not a name with its registry and without a tag")
+        if not names_registry(meaning.partition("/")[0]):
+            raise Invalid(f"{where} is not a name with its registry", hint=f"write {HUB}/{meaning} if that is meant")
         try:
             parse_reference(meaning)
         except Invalid as error:
@@ -106,10 +110,8 @@ def _registry(prefix: str, value: Any, path: str) -> RegistryConfig:
     where = f"registries.{prefix}"
     fields = dict(checked(value, _REGISTRY_KEYS, path, where))
     wildcard, domain = prefix.startswith("*."), prefix[2:] if prefix.startswith("*.") else prefix
-    if not is_prefix(domain) or (wildcard and "/" in domain):
+    if not _is_place(domain) or (wildcard and "/" in domain):
         raise Invalid(f"read {path}: {where} is not a registry", hint=f"{_PLACE}; or *.example.org")
-    if domain.partition("/")[0] in HUB_ALIASES:
-        raise Invalid(f"read {path}: {where} is in no image's name", hint=f"write {HUB}, which it is another name of")
     _check_location(fields, path, where)
     mirrors = tuple(
         _mirror(mirror, path, f"{where}.mirrors[{index}]") for index, mirror in enumerate(fields.pop("mirrors", []))
@@ -141,5 +143,32 @@ def _reach(fields: dict[str, Any], path: str, where: str) -> dict[str, Any]:
 
 
 def _check_location(fields: dict[str, Any], path: str, where: str) -> None:
-    if "location" in fields and not is_prefix(fields["location"]):
+    if "location" in fields and not _is_place(fields["location"]):
         raise Invalid(f"read {path}: {where}.location is not a registry", hint=_PLACE)
+
+
+def _is_place(text: str) -> bool:
+    """Whether something can be asked for there; more than images' names can begin with, as `location` never is one."""
+    authority, *components = text.split("/")
+    host, port = split_port(authority, 443)
+    return (
+        text.split() == [text]
+        and bool(host)
+        and port > 0
+        and all(component not in ("", ".", "..") for component in [host, *components])
+        and not any(sign in text for sign in "*@?#")
+    )
+
+
+def _check_reach(registries: tuple[RegistryConfig, ...], default_registry: str, path: str) -> None:
+    """Refuse an entry for what is asked for nowhere: who blocks `library/debian` means `docker.io/library/debian`."""
+    places = [entry.location for entry in registries]
+    places += [mirror.location for entry in registries for mirror in entry.mirrors]
+    hosts = {default_registry, *(place.partition("/")[0] for place in places)}
+    for prefix in (entry.prefix for entry in registries if not entry.prefix.startswith("*.")):
+        first = prefix.partition("/")[0]
+        meant = (
+            HUB + prefix[len(first) :] if first in HUB_ALIASES else "" if names_registry(first) else f"{HUB}/{prefix}"
+        )
+        if meant and first not in hosts:
+            raise Invalid(f"read {path}: registries.{prefix} is no registry's", hint=f"write {meant} if that is meant")

@@ -43,13 +43,13 @@ def test_the_longest_prefix_wins(tmp_path: Path) -> None:
 
 
 def test_credentials_for_one_operation_win() -> None:
-    settings = _settings({"registries": {"r": {"credentials": {"username": "a", "password": "b"}}}})
-    assert settings.config_for("r/x").credentials == Credentials("a", "b")
-    assert settings.with_credentials("c", "d").config_for("r/x").credentials == Credentials("c", "d")
+    settings = _settings({"registries": {"r.test": {"credentials": {"username": "a", "password": "b"}}}})
+    assert settings.config_for("r.test/x").credentials == Credentials("a", "b")
+    assert settings.with_credentials("c", "d").config_for("r.test/x").credentials == Credentials("c", "d")
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = _settings({"registries": {"r": {"credentials": {"username": "a", "password": "hunter2"}}}})
+    settings = _settings({"registries": {"r.test": {"credentials": {"username": "a", "password": "hunter2"}}}})
     assert "hunter2" not in repr(settings.with_credentials("x", "hunter2"))
 
 
@@ -99,10 +99,10 @@ def test_a_location_takes_the_place_of_the_prefix(prefix: str, location: str, na
 
 
 def test_credentials_for_one_operation_do_not_follow_a_rewrite_to_another_host() -> None:
-    entries = {"r": {"location": "other.example/r"}, "s": {"location": "s/cache"}}
+    entries = {"r.test": {"location": "other.example/r"}, "s.test": {"location": "s.test/cache"}}
     settings = _settings({"registries": entries}).with_credentials("c", "d")
-    assert settings.config_for("r/x").credentials is None
-    assert settings.config_for("s/x").credentials == Credentials("c", "d")
+    assert settings.config_for("r.test/x").credentials is None
+    assert settings.config_for("s.test/x").credentials == Credentials("c", "d")
 
 
 @pytest.mark.parametrize(

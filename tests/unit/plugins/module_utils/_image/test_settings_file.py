@@ -37,12 +37,18 @@ def _settings(document: Any) -> Any:
                 "..",
                 "r.example/",
                 "r.example:abc",
-                "r.example/Team",
                 "u@r.example",
                 "",
             )
         ),
-        ({"registries": {"index.docker.io": {}}}, "registries.index.docker.io is in no image's name; write docker.io"),
+        (
+            {"registries": {"index.docker.io/a": {}}},
+            "registries.index.docker.io/a is no registry's; write docker.io/a if that is meant",
+        ),
+        (
+            {"registries": {"library/debian": {"blocked": True}}},
+            "registries.library/debian is no registry's; write docker.io/library/debian if that is meant",
+        ),
         *(
             ({"default_registry": bad}, "default_registry is not a registry; write host or host:port, no scheme")
             for bad in ("https://r.example", "r.example/team", "r s", "")
@@ -64,6 +70,11 @@ def _settings(document: Any) -> Any:
         ({"stall_timeout": 0}, "stall_timeout is not between 1 and 3600 seconds"),
         ({"short_names": {"a/b": "r.example/a"}}, "short_names.a/b is not a short name"),
         ({"short_names": {"a": "r.example/a:1"}}, "short_names.a is not a name with its registry and without a tag"),
+        (
+            {"short_names": {"a": "team/a"}},
+            "short_names.a is not a name with its registry; write docker.io/team/a if that is meant",
+        ),
+        ({"short_names": {"": "r.example/a"}}, "short_names. is not a short name"),
         ({"short_names": {"a": 1}}, "short_names.a is not a name with its registry"),
         ({"short_names": {"a": "r.example/A"}}, "short_names.a: image name 'r.example/A': repository 'A' is not valid"),
     ],
@@ -101,3 +112,18 @@ def test_all_keys_are_read() -> None:
         Mirror("m.example/hub", False, {"plain_http": True, "credentials": Credentials("a", "b")}),
         Mirror("n.example", True, {}),
     )
+
+
+def test_what_is_asked_for_need_not_be_an_image_s_name() -> None:
+    locations = [
+        "registry_mirror:5000",
+        "nexus.example.:5000/hub",
+        "art.example/Docker-Hub",
+        "[::1]:5000/x",
+        "harbor/p",
+    ]
+    own = {"harbor/p": {"plain_http": True}, "registry_mirror:5000": {"plain_http": True}, "inner": {"blocked": True}}
+    hub = {"mirrors": [{"location": location} for location in locations]}
+    settings = _settings({"default_registry": "inner", "registries": {"docker.io": hub, **own}})
+    assert [mirror.location for mirror in settings.config_for("docker.io/library/a").mirrors] == locations
+    assert settings.config_for("harbor/p/library/a").plain_http
