@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def test_what_is_no_certificate_is_told_before_it_is_written(authority: Authorit
     check_certificates(_trusted(authority.certificate))
     key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
     other = text.replace("CERTIFICATE", "PUBLIC KEY")
-    for bad in ("", "/etc/ssl/certs/ca.pem", other, broken, text + broken, text + key):
+    for bad in ("", "/etc/ssl/certs/ca.pem", other, broken, text + broken, text + key, _der(text)):
         with pytest.raises(Invalid, match="no certificate in PEM form in it, or a broken one; give what the file has"):
             check_certificates(bad)
 
@@ -144,3 +145,8 @@ def test_what_is_no_certificate_is_told_before_it_is_written(authority: Authorit
 def _trusted(certificate: Path) -> str:
     command = ["openssl", "x509", "-trustout", "-in", str(certificate)]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def _der(text: str) -> str:
+    """A certificate in its other form, read as text."""
+    return ssl.PEM_cert_to_DER_cert(text).decode("utf-8", "surrogateescape")
