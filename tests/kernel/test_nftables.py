@@ -72,8 +72,8 @@ def host() -> Iterator[NetworkNamespace]:
 
 
 def ruleset() -> str:
-    """What nft lists, without the comments of rules and empty lines."""
-    lines = command("nft", "list", "ruleset").splitlines()
+    """What nft lists, without the comments of rules and empty lines; nft 1.1 has a name for one number more."""
+    lines = command("nft", "list", "ruleset").replace("output priority dstnat;", "output priority -100;").splitlines()
     return "".join(line.partition(' comment "hull.engine ')[0] + "\n" for line in lines if line)
 
 

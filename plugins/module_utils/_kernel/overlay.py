@@ -41,7 +41,8 @@ MAX_LAYERS = 500  # OVL_MAX_STACK in fs/overlayfs/params.h
 _MAX_STRING = 255  # of one fsconfig value
 _PAGE = 4096
 _LAYERS_SINCE = (6, 7)  # asked for one by one, an older kernel writes an error to its log at every start
-_EVERYTHING_SINCE = (6, 16)  # layers one by one (6.7), as descriptors (6.13), on detached mounts (6.15)
+_DESCRIPTORS_SINCE = (6, 13)  # layers as descriptors of O_PATH, which idmapped ones are; EBADF before
+_EVERYTHING_SINCE = (6, 16)  # on detached mounts (6.15)
 _OPTIONS = (("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"), ("nfs_export", "off"))
 
 
@@ -84,7 +85,7 @@ def _single(directory: str, idmap_fd: int) -> int:
 def _stack(layers: Sequence[str], upper: str, work: str, idmap_fd: int) -> int:
     release = kernel_release()
     try:
-        if release >= _LAYERS_SINCE:
+        if release >= (_LAYERS_SINCE if idmap_fd < 0 else _DESCRIPTORS_SINCE):
             if idmap_fd < 0:
                 return _stack_one_by_one(layers, upper, work, idmap_fd)
             return in_child(0, lambda: _stack_one_by_one(layers, upper, work, idmap_fd))
