@@ -155,6 +155,7 @@ def _is_place(text: str) -> bool:
         text.split() == [text]
         and bool(host)
         and port > 0
+        and not authority.endswith(":")
         and all(component not in ("", ".", "..") for component in [host, *components])
         and not any(sign in text for sign in "*@?#")
     )
@@ -167,8 +168,8 @@ def _check_reach(registries: tuple[RegistryConfig, ...], default_registry: str, 
     hosts = {default_registry, *(place.partition("/")[0] for place in places)}
     for prefix in (entry.prefix for entry in registries if not entry.prefix.startswith("*.")):
         first = prefix.partition("/")[0]
-        meant = (
-            HUB + prefix[len(first) :] if first in HUB_ALIASES else "" if names_registry(first) else f"{HUB}/{prefix}"
-        )
-        if meant and first not in hosts:
-            raise Invalid(f"read {path}: registries.{prefix} is no registry's", hint=f"write {meant} if that is meant")
+        is_alias = first in HUB_ALIASES
+        if first in hosts or (names_registry(first) and not is_alias):
+            continue
+        meant = HUB + prefix[len(first) :] if is_alias else f"{HUB}/{prefix}"
+        raise Invalid(f"read {path}: registries.{prefix} is no registry's", hint=f"write {meant} if that is meant")

@@ -37,6 +37,7 @@ def _settings(document: Any) -> Any:
                 "..",
                 "r.example/",
                 "r.example:abc",
+                "https:/x",
                 "u@r.example",
                 "",
             )
