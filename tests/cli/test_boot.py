@@ -83,9 +83,23 @@ def test_r24_always_brings_back_what_a_user_stopped_and_one_error_keeps_no_other
     reboot(five)
     shutil.rmtree(five.paths.container(five("inspect", "-f", "{{.Id}}", "unless").strip()) + "/work")
     done = five.run("boot")
-    assert done.returncode == 1 and done.stderr.startswith(b"hull: unless: ") or b"unless" in done.stderr
+    assert done.returncode == 1 and done.stderr.startswith(b"unless: start container unless: work of its files")
+    assert b"hull doctor --fix makes them anew" in done.stderr
     assert done.stdout.decode().splitlines() == ["started always", "started joining"]
     assert five.status("failing") == "exited"
+
+
+def test_what_is_no_error_of_the_engine_keeps_no_other_container_either(five):
+    reboot(five)
+    etc = five.paths.container(five("inspect", "-f", "{{.Id}}", "always").strip()) + "/etc"
+    shutil.rmtree(etc)
+    with open(etc, "w"):
+        pass
+    done = five.run("boot")
+    assert done.returncode == 1 and b"always: " in done.stderr and b"Traceback" not in done.stderr
+    assert done.stdout.decode().splitlines() == ["started unless", "started failing"]
+    os.unlink(etc)
+    assert five("boot").splitlines() == ["started always", "started joining"]
 
 
 def test_a_shutdown_stops_all_and_is_no_stop_by_the_user(five):

@@ -41,8 +41,14 @@ def boot(engine: Engine) -> Iterator[Step]:
                 continue
             if containers.start(engine, record) is not None:
                 yield Step(record.name, "started")
-        except HullError as error:
-            yield Step(record.name, "failed", error.message, error.hint)
+        except (HullError, OSError) as error:
+            yield _failed(record, error)
+
+
+def _failed(record: ContainerRecord, error: HullError | OSError) -> Step:
+    if isinstance(error, HullError):
+        return Step(record.name, "failed", error.message, error.hint)
+    return Step(record.name, "failed", str(error))
 
 
 def shut_down(engine: Engine) -> Iterator[Step]:
@@ -53,14 +59,20 @@ def shut_down(engine: Engine) -> Iterator[Step]:
     records = _in_order(engine)
     joining = [record for record in records if _providers(record)]
     for wave in (joining, [record for record in records if record not in joining]):
-        told = [(record, client.tell_host_ends(engine.paths, record.id)) for record in reversed(wave)]
+        told = []
+        for record in reversed(wave):
+            try:
+                ending = client.tell_host_ends(engine.paths, record.id)
+                if ending is not None:
+                    told.append((record, ending))
+            except (HullError, OSError) as error:
+                yield _failed(record, error)
         for record, ending in told:
             try:
-                if ending is not None:
-                    ending.wait(plan_of(record).stop_timeout_s)
-                    yield Step(record.name, "stopped")
-            except HullError as error:
-                yield Step(record.name, "failed", error.message, error.hint)
+                ending.wait(plan_of(record).stop_timeout_s)
+                yield Step(record.name, "stopped")
+            except (HullError, OSError) as error:
+                yield _failed(record, error)
 
 
 def _in_order(engine: Engine) -> list[ContainerRecord]:

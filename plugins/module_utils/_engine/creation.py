@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MARK = ".creating"
 _MAX_MARK = 1024 * 1024
+ROOT_PARTS = ("upper", "work")  # what a container's directory has from the beginning: its own part of the overlay
 BRIDGE_NETWORK = "bridge"
 
 
@@ -179,7 +180,7 @@ def _commit(
         network = ensure_bridge(database, engine.paths, pools=engine.defaults().address_pools)
     directory = engine.paths.container(plan.container_id)
     os.makedirs(directory, mode=0o700)
-    for name in ("upper", "work"):
+    for name in ROOT_PARTS:
         os.mkdir(f"{directory}/{name}", 0o755)
     describe_root(f"{directory}/upper", plan.layers)
     with database.transaction():

@@ -11,6 +11,7 @@ from .._base.errors import Conflict, Damaged
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import Cgroup
 from .._runtime import state
+from .creation import ROOT_PARTS, describe_root
 from .doctor_view import is_id, names_in, refuse_living, stopped
 from .findings import Finding
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 _SIGCONT = 18
-_PARTS = ("upper", "work")
 
 
 def look_at_containers(view: View) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def set_aside(paths: Paths, directory: str) -> None:
 
 def _files(view: View, patient: Patient, plan: LaunchPlan) -> Iterator[Finding]:
     record, directory = patient.record, view.paths.container(patient.record.id)
-    missing = [name for name in _PARTS if not os.path.isdir(f"{directory}/{name}")]
+    missing = [name for name in ROOT_PARTS if not os.path.isdir(f"{directory}/{name}")]
     if missing:
         lost = "; what it had written is lost" if "upper" in missing else ""
         what = f"{' and '.join(missing)} of its files are missing in {directory}{lost}"
@@ -96,12 +96,10 @@ def _files(view: View, patient: Patient, plan: LaunchPlan) -> Iterator[Finding]:
 
 
 def _make_files(engine: Engine, record: ContainerRecord, plan: LaunchPlan) -> None:
-    from .creation import describe_root
-
     directory = engine.paths.container(record.id)
     with stopped(engine, record):
         os.makedirs(directory, 0o700, exist_ok=True)
-        for name in _PARTS:
+        for name in ROOT_PARTS:
             if not os.path.isdir(f"{directory}/{name}"):
                 os.mkdir(f"{directory}/{name}", 0o755)
                 if name == "upper":

@@ -16,7 +16,7 @@ from .._base.values import replace
 from .._runtime import client
 from .._runtime.launch_plan import MountPlan
 from .._runtime.state import observe
-from .creation import BRIDGE_NETWORK
+from .creation import BRIDGE_NETWORK, ROOT_PARTS
 from .declared import declared_spec, effective_mounts, etc_directory, launch_record, plan_of
 from .host_conditions import fit_to_host, shortcomings
 from .sensitive_mounts import warnings_about
@@ -38,6 +38,7 @@ def start_container(
 
     spec, plan = declared_spec(record), plan_of(record)
     reconcile(engine.paths, plan)
+    _check_files(plan)
     _check_mounts(plan)
     fitting = fit_to_host(engine, record, spec, plan)
     warnings = [*shortcomings(spec), *warnings_about(engine.paths, effective_mounts(record))]
@@ -63,6 +64,16 @@ def _finisher(engine: Engine, plan: LaunchPlan) -> tuple[str, ...]:
     from .._runtime.launch_code import finisher_command
 
     return finisher_command(engine.paths, plan.container_id) if plan.auto_remove else ()
+
+
+def _check_files(plan: LaunchPlan) -> None:
+    """A power cut can leave a record without what lies on the disk for it; nobody is given an empty root unasked."""
+    missing = [name for name in ROOT_PARTS if not os.path.isdir(f"{plan.root_directory}/{name}")]
+    if missing:
+        raise NotFound(
+            f"start container {plan.name}: {' and '.join(missing)} of its files are missing in {plan.root_directory}",
+            hint="hull doctor --fix makes them anew, empty; or remove the container and make it again",
+        )
 
 
 def _check_mounts(plan: LaunchPlan) -> None:

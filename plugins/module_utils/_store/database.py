@@ -16,7 +16,7 @@ import os
 from errno import ENOSPC
 
 from .._base.codec import parse, render
-from .._base.errors import Conflict, Damaged, HullError, NotFound, SyscallError
+from .._base.errors import Conflict, Damaged, HullError, NotFound, SyscallError, Timeout
 from .records import (
     BlobRecord,
     ContainerRecord,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .._base.paths import Paths
 
 _VERSION = 2
-_BUSY_TIMEOUT_S = 30
+BUSY_TIMEOUT_S = 30
 _LOG_BYTES = 256 * 1024
 
 _SCHEMA = """
@@ -96,7 +96,12 @@ class _Transaction:
         self._connection = connection
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except _sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            raise busy("begin to write") from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
@@ -124,6 +129,19 @@ def _no_space() -> SyscallError:
         "write the records: no space left on device",
         errno=ENOSPC,
         hint="free some, by removing a container for example",
+    )
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether SQLite has waited in vain for another process, which is no damage."""
+    return "locked" in str(error) or "locking protocol" in str(error)
+
+
+def busy(operation: str) -> Timeout:
+    """What is raised for `is_busy`."""
+    return Timeout(
+        f"{operation}: another process has had the records locked for {BUSY_TIMEOUT_S} s",
+        hint="look for a hull or an Ansible task that is stopped or hangs",
     )
 
 
@@ -455,7 +473,8 @@ def open_database(paths: Paths, *, create: bool) -> Database | None:
     """Open the records. Without `create`, None where there are none yet and nothing is written to disk.
 
     With `create` the state directory (0700) and the database (0600) are made. Raises Damaged for a file that SQLite
-    can't read, Conflict for one of a newer version, SyscallError where the disk is full.
+    can't read, Conflict for one of a newer version, Timeout where another process keeps it locked, SyscallError where
+    the disk is full.
     """
     path = paths.database
     if create:
@@ -465,7 +484,7 @@ def open_database(paths: Paths, *, create: bool) -> Database | None:
     elif not os.path.exists(path) or os.path.getsize(path) == 0:
         return None
     try:
-        connection = _sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        connection = _sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -473,6 +492,8 @@ def open_database(paths: Paths, *, create: bool) -> Database | None:
     except _sqlite3.DatabaseError as error:
         if _is_full(paths.root):
             raise _no_space() from error
+        if is_busy(error):
+            raise busy(f"open {path}") from error
         raise Damaged(
             f"open {path}: {error}", hint="restore it from a backup, or move it away to begin with no records"
         ) from error

@@ -9,6 +9,7 @@ import os
 
 from .._base.errors import Damaged
 from .._base.values import Value
+from .database import BUSY_TIMEOUT_S, busy, is_busy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from .._base.paths import Paths
 
-_BUSY_TIMEOUT_S = 30
 _MOST = 20
 _HARMLESS = (" index ", "is never used", "reelist")  # in what SQLite says of them
 
@@ -34,7 +34,10 @@ class Integrity(Value):
 
 
 def check_database(paths: Paths) -> Integrity:
-    """Have SQLite look at all of the database; nothing is wrong where there is none. Changes nothing."""
+    """Have SQLite look at all of the database; nothing is wrong where there is none. Changes nothing.
+
+    Raises Timeout where another process keeps it locked.
+    """
     if not os.path.exists(paths.database) or not os.path.getsize(paths.database):
         return Integrity()
     try:
@@ -47,13 +50,15 @@ def check_database(paths: Paths) -> Integrity:
         errors = tuple(line for line in lines if line != "ok" and not line.startswith("***"))
         return Integrity(errors, () if errors else _orphans(connection))
     except _sqlite3.DatabaseError as error:
+        if is_busy(error):
+            raise busy(f"check {paths.database}") from error
         return Integrity((str(error),))
     finally:
         connection.close()
 
 
 def _connect(paths: Paths) -> Any:
-    return _sqlite3.connect(paths.database, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    return _sqlite3.connect(paths.database, timeout=BUSY_TIMEOUT_S, isolation_level=None)
 
 
 def _orphans(connection: Any) -> tuple[tuple[str, int], ...]:
@@ -87,6 +92,8 @@ def _change(paths: Paths, change: Any) -> None:
     try:
         change(connection)
     except _sqlite3.DatabaseError as error:
+        if is_busy(error):
+            raise busy(f"mend {paths.database}") from error
         raise Damaged(f"mend {paths.database}: {error}", hint="restore it from a backup") from error
     finally:
         connection.close()

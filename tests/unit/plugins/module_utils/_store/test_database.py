@@ -8,6 +8,7 @@ import stat
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base import errors
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+from ansible_collections.hull.engine.plugins.module_utils._store import database as database_module
 from ansible_collections.hull.engine.plugins.module_utils._store import records
 from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
 
@@ -175,3 +176,31 @@ def test_a_blob_knows_its_layer_and_where_it_is(database):
     with database.transaction():
         database.delete_blob(blob.digest)
     assert database.blob_places("sha256:b") == []
+
+
+@pytest.fixture
+def locked(paths, monkeypatch):
+    """The records, which another process keeps to itself."""
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    open_database(paths, create=True).close()
+    connection = sqlite3.connect(paths.database, isolation_level=None)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN IMMEDIATE")
+    yield paths
+    connection.close()
+
+
+def test_records_that_another_process_keeps_locked_are_not_damaged(locked):
+    with pytest.raises(errors.Timeout, match="another process has had the records locked"):
+        open_database(locked, create=False)
+
+
+def test_a_writer_that_never_ends_is_no_damage(paths, monkeypatch):
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
+    first, second = (open_database(paths, create=True) for _ in range(2))
+    with first.transaction():
+        with pytest.raises(errors.Timeout, match="begin to write: another process"), second.transaction():
+            pass
+        assert second.containers() == []
+    first.close()
+    second.close()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import Timeout
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+from ansible_collections.hull.engine.plugins.module_utils._store import integrity
 from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
 from ansible_collections.hull.engine.plugins.module_utils._store.integrity import (
     check_database,
@@ -87,3 +89,18 @@ def test_damage_in_the_records_themselves_is_not_taken_for_an_index(paths, offse
         file.write(b"\xa5" * 4096)
     found = check_database(paths)
     assert found.errors and not found.is_rebuildable
+
+
+def test_a_database_that_another_process_keeps_locked_is_not_damaged(paths, monkeypatch):
+    monkeypatch.setattr(integrity, "BUSY_TIMEOUT_S", 0.05)
+    other = sqlite3.connect(paths.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Timeout, match="mend .*: another process"):
+        rebuild(paths)
+    other.execute("COMMIT")
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Timeout, match="check .*: another process"):
+        check_database(paths)
+    other.close()
+    assert check_database(paths).errors == ()
