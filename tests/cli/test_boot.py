@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 
 import pytest
 
@@ -100,6 +101,51 @@ def test_what_is_no_error_of_the_engine_keeps_no_other_container_either(five):
     assert done.stdout.decode().splitlines() == ["started unless", "started failing"]
     os.unlink(etc)
     assert five("boot").splitlines() == ["started always", "started joining"]
+
+
+DAMAGES = {
+    "bytes that are no text": "launch = CAST(replace(launch, '\"restart\"', x'f3') AS TEXT)",
+    "a plan of other types": 'launch = replace(launch, \'"restart":{\', \'"restart":null,"x":{\')',
+    "a declaration of other types": "spec = replace(spec, '\"none\"', '5')",
+    "a state of other types": "",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_what_somebody_has_written_into_one_container_keeps_no_other(hull, damage):
+    for name in ("first", "second", "third"):
+        hull("run", "-d", "--network", "none", "--name", name, "--restart", "always", *SLEEPER)
+    identifier = hull("inspect", "-f", "{{.Id}}", "second").strip()
+    reboot(hull)
+    if damage:
+        database = sqlite3.connect(hull.paths.database)
+        database.text_factory = bytes
+        before = database.execute("SELECT launch, spec FROM containers WHERE id = ?", (identifier,)).fetchone()
+        database.execute(f"UPDATE containers SET {damage} WHERE id = ?", (identifier,))
+        assert database.execute("SELECT launch, spec FROM containers WHERE id = ?", (identifier,)).fetchone() != before
+        database.commit()
+        database.close()
+    else:
+        with open(hull.paths.container(identifier) + "/exit.json", "w") as file:
+            file.write('{"status":"running","started_ns":"x","exit_code":null}')
+    started = hull.run("boot").stdout.decode().splitlines()
+    assert [line for line in started if "second" not in line] == ["started first", "started third"]
+    assert hull.status("first") == hull.status("third") == "running"
+    stopped = hull.run("boot", "--down").stdout.decode().splitlines()
+    assert {"stopped first", "stopped third"} <= set(stopped)
+    assert hull.status("first") == hull.status("third") == "exited"
+
+
+def test_that_nobody_reads_what_is_told_keeps_no_container_down_or_up(five):
+    reboot(five)
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert five.start("boot", stdout=writer).wait(60) == 1
+    os.close(writer)
+    assert [five.status(name) for name in ("always", "unless", "failing", "joining")] == ["running"] * 4
+    with open("/dev/full", "w") as full:
+        assert five.start("boot", "--down", stdout=full.fileno()).wait(60) == 1
+    assert [five.status(name) for name in ("always", "unless", "failing", "joining")] == ["exited"] * 4
 
 
 def test_a_shutdown_stops_all_and_is_no_stop_by_the_user(five):

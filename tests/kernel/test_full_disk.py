@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.hull.engine.plugins.module_utils._base.errors import SyscallError
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
 from ansible_collections.hull.engine.plugins.module_utils._runtime import client, state
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import HealthPlan, RestartPlan
 from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
+from ansible_collections.hull.engine.plugins.module_utils._store.integrity import check_database
 from ansible_collections.hull.engine.plugins.module_utils._store.locks import lock
 from ansible_collections.hull.engine.plugins.module_utils._store.records import ContainerRecord
 from ansible_collections.hull.engine.plugins.module_utils._store.removal import remove_container
@@ -95,3 +97,18 @@ def test_r09_a_container_that_filled_the_disk_can_be_removed(small: Path) -> Non
     assert database.containers() == [] and not os.path.exists(paths.container(record.id))
     assert os.listdir(paths.trash) == [] and os.listdir(paths.locks) == []
     database.close()
+
+
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_records_that_the_file_system_lets_nobody_open_are_not_called_damaged(small: Path, trouble: str) -> None:
+    paths = Paths(root=str(small / "root"), run=str(small / "run"))
+    database = open_database(paths, create=True)
+    assert database is not None
+    database.close()  # what SQLite keeps beside the records goes with the last connection, and has to be made again
+    if trouble == "full":
+        fill(small)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+    for look in (lambda: open_database(paths, create=False), lambda: check_database(paths)):
+        with pytest.raises(SyscallError, match="no space left" if trouble == "full" else "read-only"):
+            look()

@@ -22,8 +22,11 @@ def _boot(invocation: Invocation) -> int:
             if step.done == "failed":
                 failed = True
                 put_error(f"{step.name}: {step.error}" + (f" ({step.hint})" if step.hint else ""))
-            else:
+                continue
+            try:
                 put_line(f"{step.done} {step.name}")
+            except OSError:  # that nobody reads it any more, or a full disk, keeps no container down, or up
+                failed = True
     return 1 if failed else 0
 
 

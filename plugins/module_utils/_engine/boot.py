@@ -2,7 +2,8 @@
 # Copyright: the hull.engine authors
 """What a host's start and shutdown mean for its containers: those whose restart policy says so run again.
 
-Both can be done at any time and again: a container that runs already is left alone.
+Both can be done at any time and again: a container that runs already is left alone. Whatever is wrong with one keeps
+none of the others: also what is a bug, or a record that somebody has written into, is caught and told here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from .._base.values import Value
 from .._runtime.restart import wants_boot
 from . import containers
 from .declared import declared_spec, plan_of
+from .live_plan import DEFAULT_STOP_TIMEOUT_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Step(Value):
 
 def boot(engine: Engine) -> Iterator[Step]:
     """Start what its policy wants to run after a boot, in the order of creation, a container that another one joins
-    before that one. The error of one keeps none of the others."""
+    before that one."""
     for record in _in_order(engine):
         try:
             now = containers.state(engine, record)
@@ -41,14 +43,19 @@ def boot(engine: Engine) -> Iterator[Step]:
                 continue
             if containers.start(engine, record) is not None:
                 yield Step(record.name, "started")
-        except (HullError, OSError) as error:
+        except Exception as error:
             yield _failed(record, error)
 
 
-def _failed(record: ContainerRecord, error: HullError | OSError) -> Step:
+def _failed(record: ContainerRecord, error: Exception) -> Step:
     if isinstance(error, HullError):
         return Step(record.name, "failed", error.message, error.hint)
-    return Step(record.name, "failed", str(error))
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return Step(record.name, "failed", f"{where}{(error.strerror or str(error)).lower()}")
+    return Step(
+        record.name, "failed", f"{type(error).__name__}: {error}", "hull doctor looks whether its record is damaged"
+    )
 
 
 def shut_down(engine: Engine) -> Iterator[Step]:
@@ -65,14 +72,21 @@ def shut_down(engine: Engine) -> Iterator[Step]:
                 ending = client.tell_host_ends(engine.paths, record.id)
                 if ending is not None:
                     told.append((record, ending))
-            except (HullError, OSError) as error:
+            except Exception as error:
                 yield _failed(record, error)
         for record, ending in told:
             try:
-                ending.wait(plan_of(record).stop_timeout_s)
+                ending.wait(_stop_timeout_s(record))
                 yield Step(record.name, "stopped")
-            except (HullError, OSError) as error:
+            except Exception as error:
                 yield _failed(record, error)
+
+
+def _stop_timeout_s(record: ContainerRecord) -> int:
+    try:
+        return plan_of(record).stop_timeout_s
+    except HullError:  # its monitor has read the plan at the start, and stops it all the same
+        return DEFAULT_STOP_TIMEOUT_S
 
 
 def _in_order(engine: Engine) -> list[ContainerRecord]:
@@ -99,7 +113,7 @@ def _providers(record: ContainerRecord) -> list[str]:
     """The names or ids of the containers whose namespaces this one joins."""
     try:
         spec = declared_spec(record)
-    except HullError:  # a damaged record is told where the container is started
+        modes = (spec.network_mode, spec.pid_mode, spec.ipc_mode)
+        return [mode.partition(":")[2] for mode in modes if mode.startswith("container:")]
+    except Exception:  # a damaged record is told where the container is started
         return []
-    modes = (spec.network_mode, spec.pid_mode, spec.ipc_mode)
-    return [mode.partition(":")[2] for mode in modes if mode.startswith("container:")]

@@ -11,7 +11,7 @@ from .._base.errors import Conflict, Damaged
 from .._kernel.cgroup_host import detect
 from .._kernel.cgroups import Cgroup
 from .._runtime import state
-from .creation import ROOT_PARTS, describe_root
+from .creation import MARK, ROOT_PARTS, describe_root
 from .doctor_view import is_id, names_in, refuse_living, stopped
 from .findings import Finding
 
@@ -208,8 +208,6 @@ def _directories_without_record(view: View) -> Iterator[Finding]:
 
 def creation_mark(paths: Paths, container_id: str) -> str:
     """The file that is there while a container is being made."""
-    from .creation import MARK
-
     return f"{paths.temporary}/{container_id}{MARK}"
 
 

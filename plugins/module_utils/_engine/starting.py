@@ -38,7 +38,7 @@ def start_container(
 
     spec, plan = declared_spec(record), plan_of(record)
     reconcile(engine.paths, plan)
-    _check_files(plan)
+    _check_files(engine, plan)
     _check_mounts(plan)
     fitting = fit_to_host(engine, record, spec, plan)
     warnings = [*shortcomings(spec), *warnings_about(engine.paths, effective_mounts(record))]
@@ -66,13 +66,16 @@ def _finisher(engine: Engine, plan: LaunchPlan) -> tuple[str, ...]:
     return finisher_command(engine.paths, plan.container_id) if plan.auto_remove else ()
 
 
-def _check_files(plan: LaunchPlan) -> None:
+def _check_files(engine: Engine, plan: LaunchPlan) -> None:
     """A power cut can leave a record without what lies on the disk for it; nobody is given an empty root unasked."""
     missing = [name for name in ROOT_PARTS if not os.path.isdir(f"{plan.root_directory}/{name}")]
     if missing:
+        is_moved = plan.root_directory != engine.paths.container(plan.container_id)
         raise NotFound(
             f"start container {plan.name}: {' and '.join(missing)} of its files are missing in {plan.root_directory}",
-            hint="hull doctor --fix makes them anew, empty; or remove the container and make it again",
+            hint="the state directory was elsewhere when it was made: move that back, or remove the container"
+            if is_moved
+            else "hull doctor --fix makes them anew, empty; or remove the container and make it again",
         )
 
 

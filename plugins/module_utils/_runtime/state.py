@@ -231,12 +231,18 @@ def _restarting(state: dict[str, Any]) -> RunState:
 
 def observe_ended(root_directory: str) -> RunState:
     """What exit.json says of a container that does not run."""
+    path = f"{root_directory}/{EXIT_FILE}"
     try:
-        record = read_json(f"{root_directory}/{EXIT_FILE}")
+        record = read_json(path)
+        return RunState("created") if record is None else _ended(record)
     except Damaged as error:
-        return RunState("exited", exit_code=UNKNOWN_EXIT, error=str(error), monitored=False)
-    if record is None:
-        return RunState("created")
+        reason = str(error)
+    except (TypeError, ValueError) as error:
+        reason = f"read {path}: {error}"
+    return RunState("exited", exit_code=UNKNOWN_EXIT, error=reason, monitored=False)
+
+
+def _ended(record: dict[str, Any]) -> RunState:
     if record.get("status") == "running":
         return RunState(
             status="exited",

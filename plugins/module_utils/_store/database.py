@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import _sqlite3
 import os
-from errno import ENOSPC
+from errno import ENOSPC, EROFS
+from time import monotonic, sleep
 
 from .._base.codec import parse, render
 from .._base.errors import Conflict, Damaged, HullError, NotFound, SyscallError, Timeout
@@ -99,9 +100,9 @@ class _Transaction:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except _sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-            raise busy("begin to write") from error
+            if cause := no_damage(error, "write the records"):
+                raise cause from error
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
@@ -132,23 +133,39 @@ def _no_space() -> SyscallError:
     )
 
 
-def is_busy(error: Exception) -> bool:
-    """Whether SQLite has waited in vain for another process, which is no damage."""
+def no_damage(error: Exception, operation: str, directory: str = "") -> HullError | None:
+    """What has kept SQLite from records that are whole: a lock, or the state directory's file system. Else None.
+
+    SQLite calls all that the system refuses an I/O error, so the file system is asked.
+    """
+    text = str(error)
+    if _is_busy(error):
+        return Timeout(
+            f"{operation}: another process has had the records locked for {BUSY_TIMEOUT_S} s",
+            hint="look for a hull or an Ansible task that is stopped or hangs",
+        )
+    if "malformed" in text or "not a database" in text:
+        return None
+    found = os.statvfs(directory) if directory else None
+    if "readonly" in text or (found is not None and found.f_flag & os.ST_RDONLY):
+        return SyscallError(
+            f"{operation}: the file system is read-only", errno=EROFS, hint="see dmesg for why, and mount it writable"
+        )
+    if found is not None and found.f_bavail * found.f_frsize < _LOG_BYTES:
+        return _no_space()
+    return None
+
+
+def _is_busy(error: Exception) -> bool:
     return "locked" in str(error) or "locking protocol" in str(error)
 
 
-def busy(operation: str) -> Timeout:
-    """What is raised for `is_busy`."""
-    return Timeout(
-        f"{operation}: another process has had the records locked for {BUSY_TIMEOUT_S} s",
-        hint="look for a hull or an Ansible task that is stopped or hangs",
-    )
-
-
-def _is_full(directory: str) -> bool:
-    """Whether a file system has no room for what SQLite keeps beside a database; it calls that an I/O error."""
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize < _LOG_BYTES
+def as_text(data: bytes) -> str:
+    """A column's text; empty where it is none any more, so that one damaged record keeps nobody from the others."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 class Database:
@@ -469,12 +486,25 @@ def _fill_stacks(connection: Any) -> None:
         connection.execute("UPDATE images SET stack = ? WHERE id = ?", (stack, image_id))
 
 
+def _use_log(connection: Any) -> None:
+    """WAL. SQLite waits for nobody while it gives a new database its log, so that is done here."""
+    deadline = monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except _sqlite3.OperationalError as error:
+            if not _is_busy(error) or monotonic() > deadline:
+                raise
+            sleep(0.005)
+
+
 def open_database(paths: Paths, *, create: bool) -> Database | None:
     """Open the records. Without `create`, None where there are none yet and nothing is written to disk.
 
     With `create` the state directory (0700) and the database (0600) are made. Raises Damaged for a file that SQLite
     can't read, Conflict for one of a newer version, Timeout where another process keeps it locked, SyscallError where
-    the disk is full.
+    the disk is full or read-only.
     """
     path = paths.database
     if create:
@@ -485,15 +515,14 @@ def open_database(paths: Paths, *, create: bool) -> Database | None:
         return None
     try:
         connection = _sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.text_factory = as_text
+        _use_log(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         _prepare(connection, path)
     except _sqlite3.DatabaseError as error:
-        if _is_full(paths.root):
-            raise _no_space() from error
-        if is_busy(error):
-            raise busy(f"open {path}") from error
+        if cause := no_damage(error, f"open {path}", paths.root):
+            raise cause from error
         raise Damaged(
             f"open {path}: {error}", hint="restore it from a backup, or move it away to begin with no records"
         ) from error

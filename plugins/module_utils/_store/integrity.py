@@ -9,7 +9,7 @@ import os
 
 from .._base.errors import Damaged
 from .._base.values import Value
-from .database import BUSY_TIMEOUT_S, busy, is_busy
+from .database import BUSY_TIMEOUT_S, as_text, no_damage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Integrity(Value):
 def check_database(paths: Paths) -> Integrity:
     """Have SQLite look at all of the database; nothing is wrong where there is none. Changes nothing.
 
-    Raises Timeout where another process keeps it locked.
+    Raises Timeout where another process keeps it locked, SyscallError where the file system lets nobody look.
     """
     if not os.path.exists(paths.database) or not os.path.getsize(paths.database):
         return Integrity()
@@ -50,15 +50,17 @@ def check_database(paths: Paths) -> Integrity:
         errors = tuple(line for line in lines if line != "ok" and not line.startswith("***"))
         return Integrity(errors, () if errors else _orphans(connection))
     except _sqlite3.DatabaseError as error:
-        if is_busy(error):
-            raise busy(f"check {paths.database}") from error
+        if cause := no_damage(error, f"check {paths.database}", paths.root):
+            raise cause from error
         return Integrity((str(error),))
     finally:
         connection.close()
 
 
 def _connect(paths: Paths) -> Any:
-    return _sqlite3.connect(paths.database, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection = _sqlite3.connect(paths.database, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection.text_factory = as_text
+    return connection
 
 
 def _orphans(connection: Any) -> tuple[tuple[str, int], ...]:
@@ -66,7 +68,10 @@ def _orphans(connection: Any) -> tuple[tuple[str, int], ...]:
 
 
 def rebuild(paths: Paths) -> None:
-    """Make all indexes, then the whole file, anew from the records. Raises Damaged, with all as it was before."""
+    """Make all indexes, then the whole file, anew from the records, of which none changes.
+
+    Raises Damaged, Timeout and SyscallError.
+    """
 
     def rebuild_all(connection: Any) -> None:
         connection.execute("REINDEX")
@@ -92,8 +97,8 @@ def _change(paths: Paths, change: Any) -> None:
     try:
         change(connection)
     except _sqlite3.DatabaseError as error:
-        if is_busy(error):
-            raise busy(f"mend {paths.database}") from error
+        if cause := no_damage(error, f"mend {paths.database}", paths.root):
+            raise cause from error
         raise Damaged(f"mend {paths.database}: {error}", hint="restore it from a backup") from error
     finally:
         connection.close()

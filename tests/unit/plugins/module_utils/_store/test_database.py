@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sqlite3
 import stat
@@ -199,8 +200,36 @@ def test_a_writer_that_never_ends_is_no_damage(paths, monkeypatch):
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.05)
     first, second = (open_database(paths, create=True) for _ in range(2))
     with first.transaction():
-        with pytest.raises(errors.Timeout, match="begin to write: another process"), second.transaction():
+        with pytest.raises(errors.Timeout, match="write the records: another process"), second.transaction():
             pass
         assert second.containers() == []
     first.close()
     second.close()
+
+
+def test_processes_that_make_the_records_at_the_same_time_wait_for_one_another(tmp_path):
+    for number in range(20):
+        paths = Paths(root=str(tmp_path / str(number)))
+        barrier = multiprocessing.Barrier(8)
+        processes = [multiprocessing.Process(target=_make, args=(paths, barrier)) for _ in range(8)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 8
+
+
+def _make(paths, barrier):
+    barrier.wait()
+    open_database(paths, create=True).close()
+
+
+def test_a_record_of_bytes_that_are_no_text_hides_no_other(paths, database):
+    with database.transaction():
+        database.put_volume(records.VolumeRecord("good", 1))
+        database.put_volume(records.VolumeRecord("bad", 2))
+    connection = sqlite3.connect(paths.database)
+    connection.execute("UPDATE volumes SET driver = CAST(x'6cf36f' AS TEXT) WHERE name = 'bad'")
+    connection.commit()
+    connection.close()
+    assert {record.name: record.driver for record in database.volumes()} == {"good": "local", "bad": ""}
