@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.hull.engine.plugins.module_utils._kernel import features, probes
 from ansible_collections.hull.engine.plugins.module_utils._sys import calls, sched_flags
 
-from tests.support.isolated import run_isolated
+from tests.support.isolated import mount_table, run_isolated
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -23,7 +23,6 @@ def host_state() -> dict[str, object]:
     """What probing could have changed."""
     shown = subprocess.run(["nft", "list", "ruleset"], stdout=subprocess.PIPE, check=False)
     return {
-        "mounts": Path("/proc/self/mountinfo").read_text(),
         "links": socket.if_nameindex(),
         "modules": sorted(os.listdir("/sys/module")),
         "nftables": shown.stdout,
@@ -37,13 +36,14 @@ def host_state() -> dict[str, object]:
 def test_probing_leaves_nothing(tmp_path: Path) -> None:
     """In a mount and a network namespace of its own, as other engines work on the host's at the same time."""
 
-    def act() -> tuple[object, object]:
-        before = host_state()
+    def act() -> tuple[object, object, set[str]]:
+        mounts, before = mount_table(), host_state()
         features.probe(str(tmp_path))
-        return before, host_state()
+        return before, host_state(), mount_table() - mounts
 
-    before, after = run_isolated(act, namespaces=("mount", "net"))
+    before, after, mounts = run_isolated(act, namespaces=("mount", "net"))
     assert after == before
+    assert mounts == set()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,3 +64,11 @@ def mounts_below(path: str) -> list[list[str]]:
     with open("/proc/self/mountinfo") as file:
         lines = [line.split() for line in file]
     return [line for line in lines if line[4] == path or line[4].startswith(path.rstrip("/") + "/")]
+
+
+def mount_table() -> set[str]:
+    """The lines of /proc/self/mountinfo. What an act leaves is what is new in it: a mount that somebody else has beside
+    the test goes from every namespace with the directory below it.
+    """
+    with open("/proc/self/mountinfo") as file:
+        return set(file)
