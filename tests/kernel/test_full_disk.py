@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.hull.engine.plugins.module_utils._base.errors import SyscallError
 from ansible_collections.hull.engine.plugins.module_utils._base.paths import Paths
+from ansible_collections.hull.engine.plugins.module_utils._engine import doctor
+from ansible_collections.hull.engine.plugins.module_utils._engine.engine import Engine
 from ansible_collections.hull.engine.plugins.module_utils._runtime import client, state
 from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan import HealthPlan, RestartPlan
 from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
@@ -112,3 +114,17 @@ def test_records_that_the_file_system_lets_nobody_open_are_not_called_damaged(sm
     for look in (lambda: open_database(paths, create=False), lambda: check_database(paths)):
         with pytest.raises(SyscallError, match="no space left" if trouble == "full" else "read-only"):
             look()
+
+
+def test_the_doctor_makes_room_on_a_full_disk_without_the_records(small: Path) -> None:
+    paths = Paths(root=str(small / "root"), run=str(small / "run"))
+    database = open_database(paths, create=True)
+    assert database is not None
+    database.close()
+    os.makedirs(f"{paths.trash}/layer")
+    Path(paths.trash, "layer", "file").write_bytes(bytes(600 * 1024))
+    fill(small)
+    with Engine(paths) as engine:
+        assert [finding.kind for finding in doctor.examine(engine)] == ["database", "trash"]
+        treatment = doctor.treat(engine)
+    assert treatment.has_changed and not treatment.left and os.listdir(paths.trash) == []

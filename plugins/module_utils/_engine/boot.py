@@ -91,7 +91,7 @@ def _stop_timeout_s(record: ContainerRecord) -> int:
 
 def _in_order(engine: Engine) -> list[ContainerRecord]:
     database = engine.database()
-    records = sorted(database.containers(), key=lambda record: record.created_ns) if database is not None else []
+    records = sorted(database.containers(), key=_age) if database is not None else []
     known = {key: record for record in records for key in (record.name, record.id)}
     ordered: dict[str, ContainerRecord] = {}
 
@@ -107,6 +107,10 @@ def _in_order(engine: Engine) -> list[ContainerRecord]:
     for record in records:
         place(record, ())
     return list(ordered.values())
+
+
+def _age(record: ContainerRecord) -> int:
+    return record.created_ns if isinstance(record.created_ns, int) else 0
 
 
 def _providers(record: ContainerRecord) -> list[str]:

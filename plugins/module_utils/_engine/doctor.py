@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 from time import sleep
 
-from .._base.errors import HullError
+from .._base.errors import HullError, SyscallError, Timeout
 from .._base.values import Value
 from .doctor_containers import look_at_containers
 from .doctor_kernel import look_at_cgroups, look_at_mounts
@@ -116,7 +116,12 @@ def _look(engine: Engine) -> Iterator[Finding]:
     paths = engine.paths
     yield from look_at_modes(paths)
     yield from look_at_mounts(paths)
-    integrity = check_database(paths)
+    try:
+        integrity = check_database(paths)
+    except (SyscallError, Timeout) as error:  # a full disk, a lock: what needs no records can be mended all the same
+        yield Finding("database", paths.database, error.message, error.hint)
+        yield from look_at_temporary(engine, records=False)
+        return
     if not integrity.errors:
         yield from _look_at_all(engine, integrity.orphans)
         return

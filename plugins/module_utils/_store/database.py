@@ -111,8 +111,11 @@ class _Transaction:
             self._commit()
         elif self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        if isinstance(error, _sqlite3.OperationalError) and "full" in str(error):
-            raise _no_space() from error
+        if isinstance(error, _sqlite3.OperationalError):
+            if "full" in str(error):
+                raise _no_space() from error
+            if cause := no_damage(error, "write the records"):
+                raise cause from error
 
     def _commit(self) -> None:
         try:
@@ -149,7 +152,9 @@ def no_damage(error: Exception, operation: str, directory: str = "") -> HullErro
     found = os.statvfs(directory) if directory else None
     if "readonly" in text or (found is not None and found.f_flag & os.ST_RDONLY):
         return SyscallError(
-            f"{operation}: the file system is read-only", errno=EROFS, hint="see dmesg for why, and mount it writable"
+            f"{operation}: the file or its file system is read-only",
+            errno=EROFS,
+            hint="see dmesg for why, and make it writable",
         )
     if found is not None and found.f_bavail * found.f_frsize < _LOG_BYTES:
         return _no_space()
@@ -160,12 +165,12 @@ def _is_busy(error: Exception) -> bool:
     return "locked" in str(error) or "locking protocol" in str(error)
 
 
-def as_text(data: bytes) -> str:
-    """A column's text; empty where it is none any more, so that one damaged record keeps nobody from the others."""
+def _as_text(data: bytes) -> str:
+    """A column's text. One that is none any more is no error of all records, and neither JSON nor a name."""
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return ""
+        return "\ufffd"
 
 
 class Database:
@@ -515,7 +520,7 @@ def open_database(paths: Paths, *, create: bool) -> Database | None:
         return None
     try:
         connection = _sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        connection.text_factory = as_text
+        connection.text_factory = _as_text
         _use_log(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")

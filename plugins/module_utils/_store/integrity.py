@@ -9,7 +9,7 @@ import os
 
 from .._base.errors import Damaged
 from .._base.values import Value
-from .database import BUSY_TIMEOUT_S, as_text, no_damage
+from .database import BUSY_TIMEOUT_S, no_damage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ def check_database(paths: Paths) -> Integrity:
 
 def _connect(paths: Paths) -> Any:
     connection = _sqlite3.connect(paths.database, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    connection.text_factory = as_text
+    connection.text_factory = _as_shown
     return connection
+
+
+def _as_shown(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 def _orphans(connection: Any) -> tuple[tuple[str, int], ...]:

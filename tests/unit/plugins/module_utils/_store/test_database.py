@@ -232,4 +232,4 @@ def test_a_record_of_bytes_that_are_no_text_hides_no_other(paths, database):
     connection.execute("UPDATE volumes SET driver = CAST(x'6cf36f' AS TEXT) WHERE name = 'bad'")
     connection.commit()
     connection.close()
-    assert {record.name: record.driver for record in database.volumes()} == {"good": "local", "bad": ""}
+    assert {record.name: record.driver for record in database.volumes()} == {"good": "local", "bad": "\ufffd"}

@@ -104,3 +104,14 @@ def test_a_database_that_another_process_keeps_locked_is_not_damaged(paths, monk
         check_database(paths)
     other.close()
     assert check_database(paths).errors == ()
+
+
+def test_an_error_that_sqlite_tells_in_bytes_that_are_no_text_is_an_error(paths):
+    _execute(
+        paths,
+        "CREATE INDEX other ON volumes (created_ns)",
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET name = CAST(x'6f74e9' AS TEXT),"
+        " sql = CAST('CREATE INDEX ' || x'6f74e9' || ' ON volumes (driver)' AS TEXT) WHERE name = 'other'",
+    )
+    assert check_database(paths).errors
