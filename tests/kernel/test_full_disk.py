@@ -18,7 +18,7 @@ from ansible_collections.hull.engine.plugins.module_utils._runtime.launch_plan i
 from ansible_collections.hull.engine.plugins.module_utils._store.database import open_database
 from ansible_collections.hull.engine.plugins.module_utils._store.integrity import check_database
 from ansible_collections.hull.engine.plugins.module_utils._store.locks import lock
-from ansible_collections.hull.engine.plugins.module_utils._store.records import ContainerRecord
+from ansible_collections.hull.engine.plugins.module_utils._store.records import ContainerRecord, VolumeRecord
 from ansible_collections.hull.engine.plugins.module_utils._store.removal import remove_container
 
 from tests.support.box import Box, open_box, wait_for
@@ -128,3 +128,17 @@ def test_the_doctor_makes_room_on_a_full_disk_without_the_records(small: Path) -
         assert [finding.kind for finding in doctor.examine(engine)] == ["database", "trash"]
         treatment = doctor.treat(engine)
     assert treatment.has_changed and not treatment.left and os.listdir(paths.trash) == []
+
+
+def test_writing_to_a_read_only_disk_is_told(small: Path) -> None:
+    paths = Paths(root=str(small / "root"), run=str(small / "run"))
+    if (pid := os.fork()) == 0:  # ends as a command does, without closing the records: they can still be opened then
+        open_database(paths, create=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    subprocess.run(["mount", "-o", "remount,ro", small], check=True)
+    database = open_database(paths, create=False)
+    assert database is not None
+    with pytest.raises(SyscallError, match="write the records: .* read-only"), database.transaction():
+        database.put_volume(VolumeRecord("data", 1))
+    database.close()
